@@ -1,0 +1,78 @@
+# Needs git, make and Python 3.11 or newer with venv; everything else goes into .venv.
+#
+#   PYTHON=python3.12     the interpreter that .venv is made with
+#   TORCH_INDEX=URL       a further index for pip, such as https://download.pytorch.org/whl/cpu for torch without CUDA
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov
+
+# An empty file inside .venv for each set of packages there: an install is repeated only when its inputs change.
+PLAIN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
+INPUTS := pyproject.toml constraints.txt
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-all lint types imports format docs bench constraints clean
+
+help: ## what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
+
+demo: $(PLAIN) ## the whole pipeline on real data, from training to report
+	$(BIN)/martensite run
+
+test: lint types imports ## lint, types, layers, and the tests with coverage
+	$(PYTEST)
+
+test-all: lint types imports ## as test, with the tests that take minutes
+	$(PYTEST) -m "slow or not slow"
+
+lint: $(DEV) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(DEV) ## mypy --strict on src
+	$(BIN)/mypy
+
+imports: $(DEV) ## the direction of imports between rooms
+	$(BIN)/lint-imports
+
+format: $(DEV) ## let ruff rewrite the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(DEV) ## the documentation, into site/
+	$(BIN)/mkdocs build --strict
+
+bench: $(BENCH) ## every benchmark, beside the libraries it is compared with
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python "$$script"; done
+
+constraints: | $(BIN)/python ## resolve base and extras together and rewrite constraints.txt
+	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python scripts/constraints.py
+
+clean: ## remove what was built; .venv and runs/ stay
+	rm -rf build dist site htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find benchmarks scripts src tests -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(PLAIN): $(INPUTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(DEV): $(INPUTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[dev]'
+	@touch $(PLAIN) $@
+
+$(BENCH): $(INPUTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[bench]'
+	@touch $(PLAIN) $@
