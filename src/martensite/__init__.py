@@ -1,0 +1,60 @@
+"""Martensite: find out how a model breaks, harden it, prove what can be proved, ship it as evidence.
+
+    import martensite as mt
+
+Names are loaded when first used, so that the command line answers ``--help`` without loading torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from martensite import attacks, certification, core, evaluation, models, threat
+    from martensite.artifacts import load_bundle, save_bundle
+    from martensite.attacks import attack
+    from martensite.certification import certify
+    from martensite.data import Dataset, load_data
+    from martensite.evaluation import RobustnessReport, evaluate
+    from martensite.gates import Thresholds
+    from martensite.models import BlackBox, Classifier, build
+    from martensite.pipeline import Pipeline, run
+    from martensite.threat import ThreatModel
+    from martensite.training import harden, objectives, train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BlackBox": "martensite.models",
+    "Classifier": "martensite.models",
+    "Dataset": "martensite.data",
+    "Pipeline": "martensite.pipeline",
+    "RobustnessReport": "martensite.evaluation",
+    "ThreatModel": "martensite.threat",
+    "Thresholds": "martensite.gates",
+    "attack": "martensite.attacks",
+    "build": "martensite.models",
+    "certify": "martensite.certification",
+    "evaluate": "martensite.evaluation",
+    "harden": "martensite.training",
+    "load_bundle": "martensite.artifacts",
+    "load_data": "martensite.data",
+    "objectives": "martensite.training",
+    "run": "martensite.pipeline",
+    "save_bundle": "martensite.artifacts",
+    "train": "martensite.training",
+}
+_ROOMS = ("attacks", "certification", "core", "evaluation", "models", "threat")
+
+__all__ = sorted([*_HOMES, *_ROOMS, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"martensite.{name}")
+    raise AttributeError(f"module 'martensite' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,76 @@
+"""What an attack is: a frozen configuration with one method, `perturb`."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from martensite.attacks.oracle import Oracle
+from martensite.core.config import Config
+from martensite.core.errors import AccessError, ThreatError
+from martensite.core.registry import Registry
+from martensite.core.rng import Streams
+from martensite.models.access import Access, Model
+from martensite.threat import Norm, ThreatModel
+
+
+class Attack(Config):
+    """Base of all attacks: parameters, never state.
+
+    Attributes:
+        kind: The registry's name.
+        needs: The least access to the model that the attack works with.
+        norms: The norms it supports.
+        bounded: True: it searches the ball for any adversarial. False: it searches the box for the nearest one, so one run
+            answers every eps.
+    """
+
+    kind: str
+
+    needs: ClassVar[Access]
+    norms: ClassVar[tuple[Norm, ...]]
+    bounded: ClassVar[bool] = True
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """Search for adversarials of one batch.
+
+        Args:
+            oracle: Counted access to the model, and the goal of the search.
+            x: (n, *d) clean inputs in the box, all of them still correct.
+            y: (n,) the class to leave, or to reach if ``threat.goal`` is ``"targeted"``.
+            threat: The ball and box to stay in.
+            rng: One random stream a sample.
+
+        Returns:
+            (n, *d) the best point found for each sample, inside the box and, if the attack is bounded, the ball. A minimum-norm
+            attack returns the nearest adversarial it found, or x itself. Success is not claimed: the engine judges.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define perturb()")
+
+    def check(self, model: Model, threat: ThreatModel) -> None:
+        """Refuse, before any work starts, a model or norm that this attack can't work with.
+
+        Raises:
+            AccessError: the model grants less than the attack needs.
+            ThreatError: the norm isn't supported, or the boxes differ.
+        """
+        if model.access < self.needs:
+            raise AccessError(
+                f"{self.kind} needs {self.needs.name.lower()} and this model grants {model.access.name.lower()}",
+                "a black box has no gradient to offer" if self.needs is Access.GRADIENTS else "it answers with labels only",
+                "choose a score- or decision-based attack, or give a torch model",
+            )
+        if threat.norm not in self.norms:
+            raise ThreatError(
+                f"{self.kind} does not support {threat.norm}",
+                f"it supports {', '.join(self.norms)}",
+                "choose another attack or norm",
+            )
+        if tuple(model.box) != tuple(threat.box):
+            raise ThreatError(
+                f"the threat model's box is {list(threat.box)} and the model's is {list(model.box)}",
+                "both must mean the same inputs",
+                "give ThreatModel and Classifier the same box=",
+            )
+
+
+ATTACKS: Registry[Attack] = Registry("attack", Attack)

@@ -1,0 +1,40 @@
+"""What an attack run leaves behind."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """Outcome of one attack on n samples, judged by `verify`, not by the attack.
+
+    Attributes:
+        adversarial: (n, *d) the adversarial, or the best attempt, or the clean input of a sample that needed no attack.
+        success: (n,) bool: misclassified at the end (also if it was from the start); for a targeted goal, the target reached.
+        distance: (n,) distance from the clean input in the threat model's norm; 0 where it was misclassified from the start.
+            Of a minimum-norm attack: the least found, infinite where it found no adversarial at all.
+        correct: (n,) bool: classified correctly before the attack.
+        error: (n,) bool: the attack failed to run on it, or returned a point outside ball or box. Neither robust nor broken.
+        messages: What went wrong, one line for each distinct failure.
+        cost: (n,) int64 forward passes spent on each sample.
+        forwards: Forward passes times samples.
+        backwards: Backward passes times samples.
+        seconds: Wall time.
+    """
+
+    adversarial: Tensor
+    success: Tensor
+    distance: Tensor
+    correct: Tensor
+    error: Tensor
+    messages: tuple[str, ...]
+    cost: Tensor
+    forwards: int
+    backwards: int
+    seconds: float
+
+    @property
+    def robust(self) -> Tensor:
+        """(n,) bool: correct, attacked without error, and still correct."""
+        return self.correct & ~self.success & ~self.error

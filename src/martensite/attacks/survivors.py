@@ -1,0 +1,61 @@
+"""The samples of a batch that are still to be broken: the broken ones leave at once, so that cost follows survivors."""
+
+import torch
+from torch import Tensor
+
+from martensite.attacks.oracle import Oracle
+from martensite.core.rng import Streams
+from martensite.threat import ThreatModel
+
+
+def succeeded(logits: Tensor, y: Tensor, goal: str) -> Tensor:
+    """(n,) bool: another class than y, or y itself for a targeted goal. A tie is no success."""
+    aim = logits.gather(1, y[:, None])
+    return (logits >= aim).sum(1) == 1 if goal == "targeted" else (logits > aim).any(1)
+
+
+class Survivors:
+    """Clean inputs, labels and random streams of the samples still in the search, and the best point found for each sample.
+
+    Attributes:
+        x: (m, *d) clean inputs of the m survivors.
+        y: (m,) their labels.
+        rng: Their streams.
+        found: (n, *d) for all n samples of the batch, the point to return.
+    """
+
+    def __init__(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> None:
+        self.x, self.y, self.rng = x, y, rng
+        self.found = x.clone()
+        self._goal = threat.goal
+        self._oracle = oracle
+        self._places = oracle.places = torch.arange(len(x), device=x.device)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def drop_broken(self, logits: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Record the points whose logits show success and let them leave.
+
+        Args:
+            logits: (m, K) at ``point``.
+            point: (m, *d) where the search stands.
+            others: Tensors (m, ...) that travel with it: a gradient, a velocity.
+
+        Returns:
+            ``point`` and ``others`` of those that stay; unchanged if the search is to run its full course.
+        """
+        if not self._oracle.until_broken:
+            return point, *others
+        broken = succeeded(logits, self.y, self._goal)
+        if not bool(broken.any()):
+            return point, *others
+        self.found[self._places[broken]] = point[broken]
+        stay = ~broken
+        self.x, self.y, self.rng, self._places = self.x[stay], self.y[stay], self.rng[stay], self._places[stay]
+        self._oracle.places = self._places
+        return point[stay], *(other[stay] for other in others)
+
+    def settle(self, point: Tensor) -> None:
+        """Take ``point`` (m, *d) as the best so far of the survivors."""
+        self.found[self._places] = point

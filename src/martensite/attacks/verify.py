@@ -1,0 +1,65 @@
+"""The judge: decides which candidates are adversarial examples, with code shared with no attack.
+
+Distances are computed here a second time, in float64 and in their plainest form, so that a mistake in the geometry that attacks
+use can't vouch for itself.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from martensite.threat import ThreatModel
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is true of each candidate.
+
+    Attributes:
+        allowed: (n,) bool, inside the box, and finite.
+        within: (n,) bool, inside the ball.
+        misclassified: (n,) bool, at the goal after a fresh forward pass.
+        distance: (n,) float64 distance from the clean input.
+    """
+
+    allowed: Tensor
+    within: Tensor
+    misclassified: Tensor
+    distance: Tensor
+
+
+def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: ThreatModel) -> Judgement:
+    """Judge candidates (n, *d) made from clean inputs x, with fresh logits (n, K) of the candidates.
+
+    Args:
+        x: Clean inputs.
+        candidate: What an attack returned.
+        logits: The model's answer to the candidates, just computed.
+        y: The class to leave, or to reach.
+        threat: What is allowed. The tolerance is float32's rounding of the largest values of the box, in this norm.
+    """
+    low, high = threat.box
+    values = candidate.double().flatten(1)
+    change = (values - x.double().flatten(1)).abs()
+    if threat.norm == "linf":
+        distance = change.amax(1)
+    elif threat.norm == "l2":
+        distance = (change * change).sum(1) ** 0.5
+    elif threat.norm == "l1":
+        distance = change.sum(1)
+    else:
+        distance = (change > 0).sum(1).double()
+    size = values.shape[1]
+    largest = max(abs(low), abs(high), high - low)
+    widest = {"linf": 1.0, "l2": size**0.5, "l1": float(size), "l0": 0.0}[threat.norm] * largest
+    tolerance = torch.finfo(torch.float32).eps * widest
+    # In the candidate's own precision, where the end of a box such as [0, 0.3] is a number that can be reached.
+    inside_box = ((candidate >= low) & (candidate <= high)).flatten(1).all(1)
+    allowed = inside_box & values.isfinite().all(1)
+    within = distance <= threat.eps + tolerance
+    aim = logits.gather(1, y[:, None]).squeeze(1)
+    rest = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    # A tie is no success: the right class must have lost outright, or the target won.
+    reached = aim > rest if threat.goal == "targeted" else rest > aim
+    return Judgement(allowed, within, reached, distance)

@@ -1,0 +1,78 @@
+"""Options that several commands share, and what they are turned into."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from martensite.core.errors import ConfigError, ThreatError
+
+if TYPE_CHECKING:
+    from martensite.data import Dataset
+    from martensite.threat import ThreatModel
+
+MODEL_HELP = (
+    "A bundle folder; or 'package.module:factory' or 'path/file.py:factory', a function without arguments "
+    "that returns the module (its code runs)."
+)
+DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, or a folder of images by class."
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
+Weights = Annotated[Path | None, typer.Option(help="Weights for a factory's module: a .safetensors file.", show_default=False)]
+Data = Annotated[str, typer.Option(help=DATA_HELP)]
+Split = Annotated[
+    str | None,
+    typer.Option(help="train, validation, test or all; by default test, and all of a file.", show_default=False),
+]
+Label = Annotated[str | None, typer.Option(help="Label column of a CSV; by default the last.", show_default=False)]
+Scale = Annotated[str | None, typer.Option(help="'minmax' maps each column of a CSV to [0, 1].", show_default=False)]
+Samples = Annotated[int | None, typer.Option(min=1, help="Use that many samples, drawn evenly; default all.", show_default=False)]
+NormOption = Annotated[
+    str | None,
+    typer.Option("--norm", help="linf, l2, l1 or l0; default: the bundle's threat model.", show_default=False),
+]
+Eps = Annotated[
+    str | None,
+    typer.Option(help="Radius in input units: 0.1 or 8/255; default: the bundle's threat model.", show_default=False),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def dataset(source: str, split: str | None, label: str | None, scale: str | None, samples: int | None) -> "Dataset":
+    """The data that the options name."""
+    from martensite.data import load_data
+
+    return load_data(source, split, label=label, scale=scale, limit=samples)
+
+
+def threat_model(norm: str | None, eps: str | None, bundled: "ThreatModel | None", box: tuple[float, float]) -> "ThreatModel":
+    """The threat model that the options state, or else the one that the bundle was hardened against.
+
+    Raises:
+        ThreatError: neither states one.
+    """
+    from martensite.threat import ThreatModel
+
+    if norm is None and eps is None and bundled is not None:
+        return bundled
+    if eps is None:
+        raise ThreatError("no --eps was given", "the threat model must be stated once", "give e.g. --norm linf --eps 8/255")
+    return ThreatModel.parse({"norm": norm or (bundled.norm if bundled else "linf"), "eps": eps, "box": box})
+
+
+def parameters(kind: str, settings: list[str]) -> dict[str, Any]:
+    """``kind`` and ``["steps=10"]`` as the mapping that a registry builds from.
+
+    Raises:
+        ConfigError: a setting without an equals sign.
+    """
+    from martensite.core.config import load_yaml
+
+    document: dict[str, Any] = {"kind": kind}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{setting!r} is no setting", "a setting is NAME=VALUE", "e.g. --set steps=100")
+        document[name] = load_yaml(value)
+    return document

@@ -1,0 +1,57 @@
+"""What commands leave: one JSON document, or a table."""
+
+import json
+from typing import Any
+
+from rich.table import Table
+
+from martensite.cli.progress import show
+from martensite.evaluation.report import CertificationReport, RobustnessReport, Verdict
+
+COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    print(json.dumps(document, indent=2, allow_nan=False))
+
+
+def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
+    """Clean, each attack and worst case; a column a model."""
+    first = named[0][1]
+    table = Table(title=f"Accuracy under attack: {first.threat}, n = {first.data.n}", title_justify="left")
+    table.add_column("")
+    for name, _ in named:
+        table.add_column(name, justify="right")
+    table.add_row("clean", *[str(report.clean_accuracy) for _, report in named])
+    for row in range(len(first.attacks)):
+        table.add_row(first.attacks[row].name, *[str(report.attacks[row].robust_accuracy) for _, report in named])
+    table.add_section()
+    table.add_row("[bold]robust (worst case)", *[f"[bold]{report.robust_accuracy}" for _, report in named])
+    return table
+
+
+def show_certificates(report: CertificationReport) -> None:
+    """Certified accuracy at a few radii."""
+    table = Table(title=f"Certified accuracy ({report.norm}), n = {report.data.n}", title_justify="left")
+    table.add_column("radius", justify="right")
+    table.add_column("certified", justify="right")
+    for point in report.certified[:: max(1, len(report.certified) // 6)]:
+        table.add_row(f"{point.eps:.3f}", str(point.accuracy))
+    show(table)
+    show(f"{report.abstained} of {report.data.n} samples have no certificate; {report.samples:,} model evaluations were spent.")
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """The verdict and the reason for every check."""
+    show(f"[bold {COLOURS[verdict.verdict]}]{verdict.verdict}[/]")
+    for check in verdict.checks:
+        show(
+            f"  [{COLOURS[check.verdict]}]{check.verdict:<12}[/] {check.reason}",
+        )
+
+
+def show_warnings(warnings: tuple[str, ...]) -> None:
+    """What bears on trust."""
+    for warning in warnings:
+        show(f"[yellow]warning[/] {warning}")

@@ -1,0 +1,74 @@
+"""Draws events: a live line on a terminal, a plain line now and then elsewhere. Always on stderr."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from martensite.core.events import Event
+
+PATIENCE = 5.0  # seconds between two lines where there is no terminal
+
+
+class Display:
+    """A listener to use as a context manager.
+
+    Args:
+        quiet: Show nothing (for ``--json``).
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet)
+        self._live = self.console.is_terminal and not quiet
+        self._progress = Progress(
+            TextColumn("[bold]{task.description:<9}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[count]:>14}"),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self._live,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._spoke = 0.0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        figures = "  ".join(f"{name} {value:.3f}" for name, value in event.metrics.items())
+        count = f"{event.done}/{event.total} {event.unit}" if event.unit else ""
+        if self._live:
+            self._draw(event, count, figures)
+        elif time.monotonic() - self._spoke > PATIENCE or event.message:
+            self._spoke = time.monotonic()
+            self.console.print(" ".join(part for part in (event.stage, count, figures, event.message) if part), highlight=False)
+
+    def _draw(self, event: Event, count: str, figures: str) -> None:
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, count="", figures="")
+        task = self._tasks[event.stage]
+        fields = {"count": count, "figures": figures or event.message} if event.unit or event.message else {}
+        if event.unit == "" and event.total == 0:
+            self._progress.update(task, total=None, **fields)
+            return
+        if event.unit == "":  # the stage is over: keep its last figures
+            total = self._progress.tasks[task].total or 1
+            self._progress.update(task, total=total, completed=total)
+            return
+        self._progress.update(task, total=event.total, completed=event.done, **fields)
+
+
+def show(text: object) -> None:
+    """Print for people, on stdout."""
+    Console(file=sys.stdout, highlight=False).print(text)

@@ -1,0 +1,79 @@
+"""The error tree. Every message says the value, the rule it breaks and the remedy.
+
+    MartensiteError                 anything this library raises on purpose
+    ├── InputError                  the caller can mend it: exit code 2
+    │   ├── ConfigError             an unknown key or name, a value out of range
+    │   ├── DataError               NaN, outside the box, a label out of range, an unreadable dataset
+    │   ├── ModelError              a wrong output shape, NaN logits, an unknown architecture
+    │   ├── ThreatError             an eps or norm that makes no sense for this input or attack
+    │   ├── AccessError             a gradient asked of a model that can't give one
+    │   ├── ArtifactError           a missing, truncated, altered or unsafe file
+    │   └── RunError                a run directory that belongs to something else
+    ├── BudgetError                 a query or time budget is spent
+    └── StorageError                the disk refused a write: nothing half-written stays
+
+`MartensiteError` is also what the command line turns into one line on stderr; anything else is a bug and keeps its
+traceback.
+"""
+
+
+class MartensiteError(Exception):
+    """Base of all errors of this library.
+
+    Args:
+        value: What was found, with the offending value in it.
+        rule: What must hold instead.
+        remedy: What the caller can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, value: str, rule: str = "", remedy: str = "") -> None:
+        self.value, self.rule, self.remedy = value, rule, remedy
+        super().__init__(". ".join(part.rstrip(".") for part in (value, rule, remedy) if part) + ".")
+
+    def __reduce__(self) -> tuple[type["MartensiteError"], tuple[str, str, str]]:
+        # An error crosses process borders (pytest-xdist, Ray) with its three parts intact.
+        return type(self), (self.value, self.rule, self.remedy)
+
+
+class InputError(MartensiteError):
+    """Something the caller gave is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration holds an unknown key or name, or a value out of range."""
+
+
+class DataError(InputError):
+    """Data is unreadable, non-finite, outside its box or labelled out of range."""
+
+
+class ModelError(InputError):
+    """A model's output, architecture or parameters are not what they must be."""
+
+
+class ThreatError(InputError):
+    """A threat model doesn't fit the input or the attack."""
+
+
+class AccessError(InputError):
+    """An operation needs more access to the model than it grants."""
+
+
+class ArtifactError(InputError):
+    """A file is missing, truncated, altered or of an unsafe format."""
+
+
+class RunError(InputError):
+    """A run directory holds something else than this run."""
+
+
+class BudgetError(MartensiteError):
+    """A budget of queries or seconds is spent."""
+
+
+class StorageError(MartensiteError):
+    """A write failed (disk full, no permission); what was there before is unharmed."""

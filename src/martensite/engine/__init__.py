@@ -1,0 +1,5 @@
+"""Where work runs."""
+
+from martensite.engine.local import LocalEngine
+
+__all__ = ["LocalEngine"]

@@ -1,0 +1,22 @@
+"""Measuring robustness: suites of attacks, intervals, the typed reports."""
+
+from martensite.evaluation.certify_report import summarise_certificates
+from martensite.evaluation.evaluate import evaluate
+from martensite.evaluation.intervals import clopper_pearson, paired_difference, wilson
+from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
+from martensite.evaluation.suite import Suite, load_suite
+
+__all__ = [
+    "CertificationReport",
+    "Rate",
+    "RobustnessReport",
+    "RunReport",
+    "Suite",
+    "Verdict",
+    "clopper_pearson",
+    "evaluate",
+    "load_suite",
+    "paired_difference",
+    "summarise_certificates",
+    "wilson",
+]

@@ -1,0 +1,40 @@
+"""Certificates as a report: certified accuracy over radii, with intervals."""
+
+from math import floor
+
+import torch
+
+from martensite.certification import Certificates, Certifier
+from martensite.data.dataset import Dataset
+from martensite.evaluation.evaluate import record
+from martensite.evaluation.report import CertificationReport, CurvePoint, Environment, Rate
+from martensite.models import Classifier
+from martensite.models.digest import model_digest
+
+POINTS = 13  # of the certified-accuracy curve
+
+
+def summarise_certificates(
+    certificates: Certificates, method: Certifier, model: Classifier, data: Dataset, seed: int
+) -> CertificationReport:
+    """The typed report of certificates of all samples of a dataset."""
+    n = len(data)
+    largest = float(certificates.radius.max())
+    grid = [floor(1e4 * largest * step / (POINTS - 1)) / 1e4 for step in range(POINTS)] if largest > 0 else [0.0]
+    right = certificates.correct
+    return CertificationReport(
+        model_digest=model_digest(model),
+        data=record(data),
+        method=method.model_dump(mode="json"),
+        norm=certificates.norm,
+        seed=seed,
+        accuracy=Rate.of(int(right.sum()), n),
+        certified=tuple(
+            CurvePoint(eps=radius, accuracy=Rate.of(int(certificates.certified(radius).sum()), n)) for radius in grid
+        ),
+        abstained=int(certificates.abstained.sum()),
+        samples=int(certificates.samples.sum()),
+        radius=tuple(torch.where(right, certificates.radius, 0.0).tolist()),
+        environment=Environment.here(),
+        timing={"total": certificates.seconds},
+    )

@@ -1,0 +1,253 @@
+"""The typed reports: what was measured, on what, with what, and how far it can be trusted.
+
+Everything under a key ``timing`` depends on the machine; everything else is the same for the same seed.
+"""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from pydantic import Field
+
+from martensite.core.config import Config
+from martensite.core.errors import ArtifactError
+from martensite.core.files import write_text
+from martensite.evaluation.intervals import clopper_pearson
+from martensite.threat import ThreatModel
+
+Outcome = Literal["robust", "broken", "misclassified", "error"]
+
+
+class Report(Config):
+    """Base of the reports that are files of their own."""
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, atomically."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read back what `save` wrote.
+
+        Raises:
+            ArtifactError: missing, truncated, or not such a report.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="give the path of a report.json") from None
+        except ValueError as error:
+            first = str(error).splitlines()[0]
+            raise ArtifactError(f"{path} is no {cls.__name__}: {first}", "it is truncated, or another kind of file") from None
+
+
+class Rate(Config):
+    """A fraction of samples with its interval.
+
+    Attributes:
+        value: count / n.
+        low: Lower end of the interval.
+        high: Upper end.
+        count: Samples that count.
+        n: Samples in all.
+        confidence: Of the interval.
+        method: How the interval was made.
+    """
+
+    value: float
+    low: float
+    high: float
+    count: int
+    n: int
+    confidence: float = 0.95
+    method: Literal["clopper-pearson"] = "clopper-pearson"
+
+    @classmethod
+    def of(cls, count: int, n: int, confidence: float = 0.95) -> "Rate":
+        """The rate ``count / n`` with its exact interval."""
+        low, high = clopper_pearson(count, n, confidence)
+        return cls(value=count / n, low=low, high=high, count=count, n=n, confidence=confidence)
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class AttackRow(Config):
+    """One attack of a suite.
+
+    Attributes:
+        name: What the table shows, e.g. ``"pgd"``.
+        attack: The attack's configuration, from which it can be rebuilt.
+        robust_accuracy: Share of all samples that stayed correct under it; errors count against.
+        broken: Samples it turned from correct to wrong.
+        errors: Samples it could not be run on.
+        forwards: Forward passes times samples.
+        backwards: Backward passes times samples.
+    """
+
+    name: str
+    attack: dict[str, Any]
+    robust_accuracy: Rate
+    broken: int
+    errors: int
+    forwards: int
+    backwards: int
+
+
+class CurvePoint(Config):
+    """Accuracy at one eps of a security curve; eps 0 is clean accuracy."""
+
+    eps: float
+    accuracy: Rate
+
+
+class DataRecord(Config):
+    """Which samples."""
+
+    name: str
+    split: str
+    n: int
+    classes: int
+    shape: tuple[int, ...]
+    digest: str
+
+
+class Environment(Config):
+    """Versions that a figure may depend on."""
+
+    martensite: str
+    torch: str
+    numpy: str
+    python: str
+    platform: str
+
+    @classmethod
+    def here(cls) -> "Environment":
+        """Of this process."""
+        return cls(
+            martensite=version("martensite"),
+            torch=torch.__version__,
+            numpy=version("numpy"),
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+        )
+
+
+class RobustnessReport(Report):
+    """One model, one dataset, one threat model, one suite of attacks.
+
+    Attributes:
+        model_digest: Of weights and input conventions.
+        clean_accuracy: Without an attack.
+        robust_accuracy: Worst case over the attacks, sample by sample.
+        attacks: One row an attack, in the order they ran.
+        curve: Security curve: accuracy over eps.
+        outcomes: One a sample, in the order of the data.
+        broken_by: For each sample the first attack that broke it; None if none did.
+        warnings: What bears on trust.
+        timing: Seconds by attack, and in all; differs from run to run.
+    """
+
+    schema_version: Literal[1] = 1
+    model_digest: str
+    data: DataRecord
+    threat: ThreatModel
+    suite: str
+    seed: int
+    clean_accuracy: Rate
+    robust_accuracy: Rate
+    attacks: tuple[AttackRow, ...]
+    curve: tuple[CurvePoint, ...]
+    outcomes: tuple[Outcome, ...]
+    broken_by: tuple[str | None, ...]
+    warnings: tuple[str, ...] = ()
+    environment: Environment
+    timing: dict[str, float] = Field(default_factory=dict)
+
+
+class CertificationReport(Report):
+    """Certificates of a set of samples.
+
+    Attributes:
+        method: The certifier's configuration.
+        norm: Of the radii.
+        certified: For each radius of a grid, the share of samples certified at it with the right class.
+        abstained: Samples without a certificate.
+        radius: One a sample; 0 where it abstained or predicted wrongly.
+    """
+
+    schema_version: Literal[1] = 1
+    model_digest: str
+    data: DataRecord
+    method: dict[str, Any]
+    norm: str
+    seed: int
+    accuracy: Rate
+    certified: tuple[CurvePoint, ...]
+    abstained: int
+    samples: int
+    radius: tuple[float, ...]
+    environment: Environment
+    timing: dict[str, float] = Field(default_factory=dict)
+
+
+class Check(Config):
+    """One requirement of a gate and how it came out.
+
+    Attributes:
+        name: E.g. ``"min_robust_accuracy"``.
+        verdict: PASS if the whole interval satisfies the threshold, FAIL if none of it does, INCONCLUSIVE else.
+        reason: In plain words, with the figures.
+    """
+
+    name: str
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
+    reason: str
+
+
+class Verdict(Report):
+    """What a gate decided: FAIL if any check fails, else INCONCLUSIVE if any is, else PASS."""
+
+    schema_version: Literal[1] = 1
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE"]
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 PASS, 1 FAIL, 3 INCONCLUSIVE."""
+        return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[self.verdict]
+
+
+class TrainingRecord(Config):
+    """How a model came to be: what the cost ledger of a training run holds."""
+
+    objective: dict[str, Any]
+    settings: dict[str, Any]
+    epochs: int
+    best_epoch: int
+    clean_validation: float
+    robust_validation: float | None
+    forwards: int
+    backwards: int
+
+
+class RunReport(Report):
+    """A whole pipeline run: baseline, hardened model, certificates, verdict."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    seed: int
+    pipeline: dict[str, Any]
+    threat: ThreatModel
+    data: tuple[DataRecord, ...]
+    baseline_training: TrainingRecord
+    hardened_training: TrainingRecord
+    baseline: RobustnessReport
+    hardened: RobustnessReport
+    certification: CertificationReport
+    verdict: Verdict
+    bundle: str
+    environment: Environment
+    timing: dict[str, float] = Field(default_factory=dict)

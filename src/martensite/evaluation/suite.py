@@ -1,0 +1,57 @@
+"""A suite: which attacks a model must withstand, as YAML."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from martensite.attacks import ATTACKS, Attack
+from martensite.core.config import Config, nearest
+from martensite.core.errors import ConfigError
+from martensite.core.registry import member_of
+
+
+class Suite(Config):
+    """Attacks run in this order, each on every sample that is correct without an attack.
+
+    Args:
+        name: What reports call it.
+        attacks: At least one.
+        curve: Multiples of the threat model's eps at which the security curve is measured; 1 comes from the attacks themselves.
+        curve_attack: What the other points are measured with.
+    """
+
+    name: str
+    attacks: tuple[Annotated[Attack, member_of(ATTACKS)], ...]
+    curve: tuple[float, ...] = ()
+    curve_attack: Annotated[Attack, member_of(ATTACKS)] | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse a suite that would measure nothing."""
+        if not self.attacks:
+            raise ConfigError(
+                f"suite {self.name!r} has no attacks", "robust accuracy is measured by at least one", "add an attack"
+            )
+        if any(multiple < 0 for multiple in self.curve):
+            raise ConfigError(f"curve is {list(self.curve)}", "multiples of eps are not negative", "e.g. [0.25, 0.5, 0.75, 1.5]")
+        if self.curve and self.curve_attack is None:
+            raise ConfigError(
+                f"suite {self.name!r} has a curve", "a curve needs its attack", "add curve_attack, e.g. {kind: pgd}"
+            )
+
+
+def load_suite(source: "str | Path | Suite") -> Suite:
+    """A suite by name (``"quick"``, ``"standard"``), from a YAML file, or as it is.
+
+    Raises:
+        ConfigError: no such suite or file; the message lists the known ones.
+    """
+    if isinstance(source, Suite):
+        return source
+    shipped = {
+        Path(entry.name).stem: entry for entry in files(__package__).joinpath("suites").iterdir() if entry.name.endswith(".yaml")
+    }
+    if str(source) in shipped:
+        return Suite.from_yaml(shipped[str(source)].read_text(encoding="utf-8"))
+    if Path(source).suffix in (".yaml", ".yml"):
+        return Suite.from_yaml(Path(source))
+    raise ConfigError(f"there is no suite {str(source)!r}", remedy=f"{nearest(str(source), shipped)}; or give a YAML file")

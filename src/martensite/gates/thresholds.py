@@ -1,0 +1,109 @@
+"""A gate on measured robustness: each threshold is judged by the whole interval, not by the point estimate."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from martensite.core.config import Config
+from martensite.core.errors import DataError
+from martensite.evaluation.intervals import paired_difference
+from martensite.evaluation.report import Check, Rate, RobustnessReport, Verdict
+
+Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+class Thresholds(Config):
+    """What a hardened model must reach; a threshold left out is not checked.
+
+    Args:
+        min_clean_accuracy: In [0, 1].
+        min_robust_accuracy: In [0, 1], worst case over the suite's attacks.
+        max_clean_drop: Most clean accuracy that hardening may cost against the baseline, in [0, 1].
+        min_robust_gain: Least robust accuracy that hardening must gain against the baseline, in [0, 1].
+    """
+
+    min_clean_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_robust_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
+    max_clean_drop: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_robust_gain: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    def judge(self, report: RobustnessReport, baseline: RobustnessReport | None = None) -> Verdict:
+        """PASS, FAIL or INCONCLUSIVE, with a reason for every threshold.
+
+        Args:
+            report: Of the model that is to go out.
+            baseline: Of the model before hardening, on the same samples and threat model.
+
+        Raises:
+            DataError: the two reports aren't comparable, or a relative threshold has no baseline.
+        """
+        checks = []
+        if self.min_clean_accuracy is not None:
+            checks.append(_at_least("min_clean_accuracy", "clean accuracy", report.clean_accuracy, self.min_clean_accuracy))
+        if self.min_robust_accuracy is not None:
+            name = f"robust accuracy ({report.threat})"
+            checks.append(_at_least("min_robust_accuracy", name, report.robust_accuracy, self.min_robust_accuracy))
+        if self.max_clean_drop is not None:
+            low, high, value = _difference(_comparable(report, baseline), report, "clean")
+            most = self.max_clean_drop
+            word: Word = "PASS" if high <= most else "FAIL" if low > most else "INCONCLUSIVE"
+            reason = f"clean accuracy dropped by {value:.1%} [{low:.1%}, {high:.1%}]; at most {most:.1%} is allowed"
+            checks.append(Check(name="max_clean_drop", verdict=word, reason=reason))
+        if self.min_robust_gain is not None:
+            low, high, value = _difference(report, _comparable(report, baseline), "robust")
+            least = self.min_robust_gain
+            word = "PASS" if low >= least else "FAIL" if high < least else "INCONCLUSIVE"
+            reason = f"robust accuracy gained {value:.1%} [{low:.1%}, {high:.1%}]; at least {least:.1%} is needed"
+            checks.append(Check(name="min_robust_gain", verdict=word, reason=reason))
+        if errors := report.outcomes.count("error"):
+            checks.append(
+                Check(
+                    name="complete",
+                    verdict="INCONCLUSIVE",
+                    reason=f"{errors} of {len(report.outcomes)} samples could not be attacked",
+                )
+            )
+        if not checks:
+            checks.append(
+                Check(name="thresholds", verdict="INCONCLUSIVE", reason="no threshold was given, so nothing was decided")
+            )
+        words = {check.verdict for check in checks}
+        overall: Word = "FAIL" if "FAIL" in words else "INCONCLUSIVE" if "INCONCLUSIVE" in words else "PASS"
+        return Verdict(verdict=overall, checks=tuple(checks))
+
+
+def _at_least(name: str, what: str, rate: Rate, threshold: float) -> Check:
+    word: Word = "PASS" if rate.low >= threshold else "FAIL" if rate.high < threshold else "INCONCLUSIVE"
+    how = {
+        "PASS": "the whole interval clears",
+        "FAIL": "the whole interval is below",
+        "INCONCLUSIVE": "the interval straddles",
+    }[word]
+    more = "; more samples would narrow it" if word == "INCONCLUSIVE" else ""
+    return Check(name=name, verdict=word, reason=f"{what} is {rate} on {rate.n} samples: {how} {threshold:.1%}{more}")
+
+
+def _comparable(report: RobustnessReport, baseline: RobustnessReport | None) -> RobustnessReport:
+    if baseline is None:
+        raise DataError("no baseline report was given", "a relative threshold compares with one", "give --baseline REPORT")
+    if (report.data.digest, report.threat, report.suite) != (baseline.data.digest, baseline.threat, baseline.suite):
+        raise DataError(
+            "the two reports are of different data, threat models or suites",
+            "a comparison needs the same samples and attacks",
+            "evaluate both models alike",
+        )
+    return baseline
+
+
+def _difference(
+    first: RobustnessReport, second: RobustnessReport, kind: Literal["clean", "robust"]
+) -> tuple[float, float, float]:
+    """95 % interval and value of (rate of the first) - (rate of the second), paired by sample."""
+
+    def holds(outcome: str) -> bool:
+        return outcome == "robust" if kind == "robust" else outcome != "misclassified"
+
+    pairs = [(holds(a), holds(b)) for a, b in zip(first.outcomes, second.outcomes, strict=True)]
+    both, one, other = pairs.count((True, True)), pairs.count((True, False)), pairs.count((False, True))
+    low, high = paired_difference(both, one, other, len(pairs) - both - one - other)
+    return low, high, (one - other) / len(pairs)

@@ -1,0 +1,24 @@
+"""A model is what it computes with: weights, buffers and input conventions, hashed."""
+
+import hashlib
+
+import torch
+
+from martensite.core.config import canonical_json
+from martensite.models.classifier import Classifier
+
+
+def model_digest(model: Classifier) -> str:
+    """``"sha256:..."`` of every tensor (name, dtype, shape, bytes) and of classes, box, mean and std."""
+    conventions = {
+        "classes": model.classes,
+        "box": model.box,
+        "mean": model.mean.tolist(),
+        "std": model.std.tolist(),
+        "normalises": model.normalises,
+    }
+    hasher = hashlib.sha256(b"martensite-model-1 " + canonical_json(conventions).encode())
+    for name, tensor in sorted(model.net.state_dict().items()):
+        hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return "sha256:" + hasher.hexdigest()

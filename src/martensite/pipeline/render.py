@@ -1,0 +1,28 @@
+"""Any report as a page; a run's page shows its adversarials as well, where the run directory is at hand."""
+
+from pathlib import Path
+
+from martensite.core.events import silent
+from martensite.engine import LocalEngine
+from martensite.evaluation.report import RobustnessReport, RunReport
+from martensite.pipeline.config import Pipeline
+from martensite.pipeline.context import Run
+from martensite.pipeline.directory import RunDirectory
+from martensite.pipeline.gallery import pairs
+from martensite.pipeline.stages import STAGES
+from martensite.reporting import render_robustness, render_run
+
+
+def render(report: RobustnessReport | RunReport, folder: Path) -> str:
+    """The HTML of a report.
+
+    Args:
+        report: Of one evaluation or of a run.
+        folder: Where the report lies; a run directory adds its gallery.
+    """
+    if isinstance(report, RobustnessReport):
+        return render_robustness(report)
+    directory = RunDirectory(folder, tuple(STAGES))
+    if not directory.finished("attack"):
+        return render_run(report, ())
+    return render_run(report, pairs(Run(Pipeline.parse(report.pipeline), directory, LocalEngine(), silent)))

@@ -1,0 +1,47 @@
+"""Run a pipeline from data to report, or go on with one that was cut off."""
+
+import time
+from pathlib import Path
+
+from martensite.core.engine import Engine
+from martensite.core.events import Event, Listener, silent
+from martensite.core.files import write_json
+from martensite.engine import LocalEngine
+from martensite.evaluation.report import RunReport
+from martensite.pipeline.config import Pipeline
+from martensite.pipeline.context import Run
+from martensite.pipeline.directory import opened
+from martensite.pipeline.stages import STAGES
+from martensite.pipeline.stages.data import check_unchanged
+
+
+def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, listener: Listener = silent) -> RunReport:
+    """Take a pipeline through all stages; finished stages of the same run in ``out`` are not repeated.
+
+    Args:
+        pipeline: The plan.
+        out: The run directory: new, empty, or begun by this very run.
+        engine: Where attacks run; None: in this process.
+        listener: Gets an event at every step.
+
+    Returns:
+        The report, as in ``out/report.json``.
+
+    Raises:
+        RunError: ``out`` holds something else, or the data changed since the run began.
+    """
+    with opened(Path(out), pipeline, tuple(STAGES)) as directory:
+        work = Run(pipeline, directory, engine or LocalEngine(), listener)
+        for number, (name, stage) in enumerate(STAGES.items(), start=1):
+            if directory.finished(name):
+                if name == "data":
+                    check_unchanged(work, directory.stage("data"))
+                listener(Event(name, 1, 1, message="finished earlier"))
+                continue
+            listener(Event(name, 0, 0, message=f"stage {number} of {len(STAGES)}"))
+            started = time.perf_counter()
+            with directory.finishing(name) as folder:
+                stage(work, folder)
+                write_json(folder / "timing.json", {"seconds": time.perf_counter() - started})
+            listener(Event(name, 1, 1, message="done"))
+        return RunReport.load(directory.path / "report.json")

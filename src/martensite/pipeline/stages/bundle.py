@@ -1,0 +1,16 @@
+"""Stage 7: the hardened model as a bundle that loads without running code."""
+
+from pathlib import Path
+
+from martensite.artifacts import load_bundle, read_manifest, save_bundle
+from martensite.core.files import write_json
+from martensite.models.digest import model_digest
+from martensite.pipeline.context import Run
+
+
+def bundle_stage(run: Run, folder: Path) -> None:
+    """Leaves model/ at the top of the run directory, and bundle.json with its digest."""
+    source = run.directory.stage("harden") / "model"
+    target = run.directory.path / "model"
+    save_bundle(run.hardened(), target, threat=run.pipeline.threat, class_names=read_manifest(source).class_names)
+    write_json(folder / "bundle.json", {"digest": model_digest(load_bundle(target))})

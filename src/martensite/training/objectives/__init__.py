@@ -1,0 +1,6 @@
+"""Training objectives, one a file."""
+
+from martensite.training.objectives.pgd_at import PGDAT
+from martensite.training.objectives.standard import Standard
+
+__all__ = ["PGDAT", "Standard"]
