@@ -60,6 +60,18 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(torch.finfo(logits.dtype).eps)
 
 
+def dlr_towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Targeted difference of logits ratio: target minus right logit, over the largest minus the mean of the third and fourth.
+
+    With three classes the third stands alone, with two nothing is left to scale by and the plain difference remains.
+    """
+    gap = logits.gather(1, target[:, None]).squeeze(1) - logits.gather(1, y[:, None]).squeeze(1)
+    top = logits.topk(min(4, logits.shape[1]), dim=1).values
+    if top.shape[1] < 3:
+        return gap
+    return gap / (top[:, 0] - top[:, 2:].mean(1)).clamp_min(torch.finfo(logits.dtype).eps)
+
+
 def logit(logits: Tensor, y: Tensor) -> Tensor:
     """Minus the right logit."""
     return -logits.gather(1, y[:, None]).squeeze(1)

@@ -1,6 +1,6 @@
 """Counted access to a model: the only way an attack reaches it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -51,13 +51,16 @@ class Oracle:
             own = x.to(self.model.dtype, copy=True)
             return self._widen(check_logits(self.model(own), len(x), self.model.classes))
 
-    def gradient(self, x: Tensor, loss: Loss, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits (n, K) at x, and the gradient (n, *d) of ``loss(logits)``, sample by sample, with respect to x.
 
         Args:
             x: As in `logits`.
             loss: Logits (n, K) to one number a sample.
             rows: As in `logits`.
+            through: A differentiable change of the input before the model sees it; the gradient is with respect to x.
 
         Raises:
             AccessError: the model has no gradient to offer.
@@ -68,7 +71,8 @@ class Oracle:
         self.backwards += len(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            logits = self._widen(self.model(leaf.to(self.model.dtype, copy=True)))  # a copy, as in `logits`
+            shown = leaf if through is None else through(leaf)
+            logits = self._widen(self.model(shown.to(self.model.dtype, copy=True)))  # a copy, as in `logits`
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
             (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         return check_logits(logits.detach(), len(x), self.model.classes), gradient

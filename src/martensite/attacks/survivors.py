@@ -21,11 +21,13 @@ class Survivors:
         x: (m, *d) clean inputs of the m survivors.
         y: (m,) their labels.
         rng: Their streams.
+        carried: (m, ...) whatever else an attack wants to travel with them.
         found: (n, *d) for all n samples of the batch, the point to return.
     """
 
     def __init__(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> None:
         self.x, self.y, self.rng = x, y, rng
+        self.carried = y
         self.found = x.clone()
         self._goal = threat.goal
         self._oracle = oracle
@@ -52,7 +54,8 @@ class Survivors:
             return point, *others
         self.found[self._places[broken]] = point[broken]
         stay = ~broken
-        self.x, self.y, self.rng, self._places = self.x[stay], self.y[stay], self.rng[stay], self._places[stay]
+        self.x, self.y, self.rng, self.carried = self.x[stay], self.y[stay], self.rng[stay], self.carried[stay]
+        self._places = self._places[stay]
         self._oracle.places = self._places
         return point[stay], *(other[stay] for other in others)
 

@@ -34,6 +34,7 @@ def pairs(run: Run) -> list[Pair]:
             adversarial_prediction=names[class_now[row]],
             adversarial_confidence=confidence_now[row],
             attack=shown,
+            model="baseline",
         )
         for row, place in enumerate(index)
     ]

@@ -8,7 +8,7 @@ nobody can read; the stylesheet shows one of the two.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
@@ -18,6 +18,31 @@ from martensite.evaluation.report import CurvePoint
 from martensite.reporting.formats import number, percent
 
 WIDE, NARROW = (720, 320), (340, 260)
+LAYOUT = {
+    "autosize": {"type": "fit", "contains": "padding"},
+    "padding": {"left": 2, "right": 14, "top": 8, "bottom": 2},
+    "background": "transparent",
+}
+AXIS = {
+    "labelColor": "var(--muted)",
+    "titleColor": "var(--muted)",
+    "labelFontSize": 12,
+    "titleFontSize": 12,
+    "titleFontWeight": "normal",
+    "titlePadding": 10,
+    "labelPadding": 6,
+    "domainColor": "var(--rule)",
+    "tickColor": "var(--rule)",
+    "gridColor": "var(--line)",
+    "tickSize": 4,
+}
+CONFIG = {
+    "aria": False,
+    "font": "sans-serif",
+    "view": {"stroke": None},
+    "axis": AXIS,
+    "axisY": {"domain": False, "ticks": False},
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +95,9 @@ def accuracy_curve(
         mark: A position on it that matters, with its label.
         steps: Draw the steps that measured points prove, rather than straight lines between them.
     """
-    drawn = [_draw(_spec(lines, x_name, mark, steps, size)) for size in (WIDE, NARROW)]
-    svg = Markup("").join(  # noqa: S704 - Vega escapes its text
-        Markup('<div class="{}">{}</div>').format(name, Markup(text)) for name, text in zip(("wide", "narrow"), drawn, strict=True)
-    )
+    sizes = {"wide": WIDE, "narrow": NARROW}
+    drawn = {name: _draw(_spec(lines, x_name, mark, steps, size)) for name, size in sizes.items()}
+    svg = Markup("".join(f'<div class="{name}">{text}</div>' for name, text in drawn.items()))  # Vega escapes its text
     return Chart(svg, tuple(lines), f"{subject}. " + " ".join(_describe(line, x_name) for line in lines), x_name)
 
 
@@ -81,43 +105,50 @@ def _spec(
     lines: Sequence[Line], x_name: str, mark: tuple[float, str] | None, steps: bool, size: tuple[int, int]
 ) -> dict[str, Any]:
     wide = size == WIDE
-    x = alt.X("x:Q", title=x_name, scale=alt.Scale(nice=False, zero=True), axis=alt.Axis(tickCount=8 if wide else 4, grid=False, labelFlush=False))
+    x = alt.X(
+        "x:Q",
+        title=x_name,
+        scale=alt.Scale(nice=False, zero=True),
+        axis=alt.Axis(tickCount=8 if wide else 4, grid=False, labelFlush=False),
+    )
     y = alt.Y(
-        "value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="%"),
+        "value:Q",
+        title=None,
+        scale=alt.Scale(domain=[0, 1]),
+        axis=alt.Axis(values=[0, 0.25, 0.5, 0.75, 1], format="%"),
     )
     layers: list[Any] = []
     if mark is not None:
-        position = alt.Chart(alt.Data(values=[{"x": mark[0], "label": mark[1]}])).encode(x=x)
+        position = alt.Chart(_rows([{"x": mark[0], "label": mark[1]}])).encode(x=x)
         layers.append(position.mark_rule(color="var(--muted)", strokeDash=[2, 3]))
         layers.append(
-            position.mark_text(align="left", baseline="top", dx=5, dy=2, color="var(--muted)", fontSize=12)
-            .encode(text="label:N", y=alt.value(0))
+            position.mark_text(align="left", baseline="top", dx=5, dy=2, color="var(--muted)", fontSize=12).encode(
+                text="label:N", y=alt.value(0)
+            )
         )
-    curve = "step-before" if steps else "linear"
+    curve: Literal["step-before", "linear"] = "step-before" if steps else "linear"
     for line in lines:
         rows = [
             {"x": point.eps, "value": point.accuracy.value, "low": point.accuracy.low, "high": point.accuracy.high}
             for point in sorted(line.points, key=lambda point: point.eps)
         ]
-        base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
+        base = alt.Chart(_rows(rows)).encode(x=x, y=y)
         color, dashed = f"var(--{line.key})", line.key == "baseline"
         layers.append(
             base.mark_area(color=color, opacity=0.16, interpolate=curve).encode(y=alt.Y("low:Q", title=None), y2="high:Q")
         )
+        layers.append(base.mark_line(color=color, strokeWidth=2, strokeDash=[6, 4] if dashed else [1, 0], interpolate=curve))
         layers.append(
-            base.mark_line(color=color, strokeWidth=2, strokeDash=[6, 4] if dashed else [1, 0], interpolate=curve)
+            base.mark_point(
+                size=42, stroke=color, strokeWidth=2, opacity=1, fill="var(--paper)" if dashed else color, filled=False
+            )
         )
-        layers.append(
-            base.mark_point(size=42, stroke=color, strokeWidth=2, opacity=1, fill="var(--paper)" if dashed else color, filled=False)
-        )
-    chart = alt.layer(*layers).properties(
-        width=size[0], height=size[1], background="transparent", padding={"left": 2, "right": 14, "top": 8, "bottom": 2},
-        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-    )
-    return chart.configure(aria=False, font="sans-serif").configure_view(stroke=None).configure_axis(
-        labelColor="var(--muted)", titleColor="var(--muted)", labelFontSize=12, titleFontSize=12, titleFontWeight="normal",
-        titlePadding=10, labelPadding=6, domainColor="var(--rule)", tickColor="var(--rule)", gridColor="var(--line)", tickSize=4,
-    ).configure_axisY(domain=False, ticks=False).to_dict()
+    spec: dict[str, Any] = alt.layer(*layers).properties(width=size[0], height=size[1]).to_dict()
+    return spec | LAYOUT | {"config": CONFIG}
+
+
+def _rows(rows: list[dict[str, Any]]) -> alt.Data:
+    return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 
 def _draw(spec: dict[str, Any]) -> str:

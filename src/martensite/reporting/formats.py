@@ -23,7 +23,7 @@ def percent(value: float) -> str:
 
 
 def interval(rate: Rate) -> str:
-    """The ends of a rate's interval, e.g. ``"88.6–94.5%"``."""
+    """The ends of a rate's interval, e.g. ``"88.6-94.5%"`` with an en dash."""
     return f"{100 * rate.low:.1f}{TO}{100 * rate.high:.1f}%"
 
 

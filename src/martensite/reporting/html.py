@@ -65,7 +65,10 @@ def render_run(report: RunReport, pairs: Sequence[Pair] = ()) -> str:
     )
     out = f"runs/{_file_name(report.name)}"
     return _render(
-        "run.html.j2", report, models, pairs,
+        "run.html.j2",
+        report,
+        models,
+        pairs,
         run=report,
         certification=report.certification,
         certified=_certified_chart(report.certification),
@@ -89,32 +92,54 @@ def _render(
     template: str, report: RunReport | RobustnessReport, models: tuple[Model, ...], pairs: Sequence[Pair], **more: Any
 ) -> str:
     last = models[-1].report
-    return _environment().get_template(template).render(
-        css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),  # noqa: S704 - ours
-        embedded=_embedded(report),
-        threat=report.threat,
-        environment=report.environment,
-        models=models,
-        measured=last,
-        differences=_differences(models),
-        attacks=_attack_table(models),
-        broken_by=_broken_by(models),
-        warnings=_warnings(models),
-        curve=_security_curve(models),
-        gallery=gallery(pairs, report.threat.box),
-        **more,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
+            embedded=_embedded(report),
+            threat=report.threat,
+            environment=report.environment,
+            models=models,
+            measured=last,
+            differences=_differences(models),
+            attacks=_attack_table(models),
+            broken_by=_broken_by(models),
+            warnings=_warnings(models),
+            curve=_security_curve(models),
+            gallery=gallery(pairs, report.threat.box),
+            **more,
+        )
     )
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("martensite.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("martensite.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
     )
     shown = (
-        formats.percent, formats.interval, formats.points, formats.number, formats.count, formats.seconds, formats.settings,
-        formats.kind, words.norm_name, words.eps_text, words.threat_sentence, words.robust_sentence, words.verdict_sentence,
-        words.certified_sentence, words.check_name, words.sentence, words.method_name, formats.stage_name,
+        formats.percent,
+        formats.interval,
+        formats.points,
+        formats.number,
+        formats.count,
+        formats.seconds,
+        formats.settings,
+        formats.kind,
+        words.norm_name,
+        words.eps_text,
+        words.threat_sentence,
+        words.robust_sentence,
+        words.verdict_sentence,
+        words.certified_sentence,
+        words.check_name,
+        words.sentence,
+        words.method_name,
+        formats.stage_name,
     )
     environment.filters |= {function.__name__: function for function in shown}
     environment.globals |= {"limits": words.limits, "certificate_limits": words.certificate_limits}
@@ -127,7 +152,7 @@ def _embedded(report: Report) -> Markup | None:
     # Inside JSON these characters occur in strings only, where \u escapes mean the same.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text) if len(text) <= EMBED_LIMIT else None  # noqa: S704 - escaped just above
+    return Markup(text) if len(text) <= EMBED_LIMIT else None
 
 
 def _security_curve(models: Sequence[Model]) -> Chart | None:
@@ -136,8 +161,10 @@ def _security_curve(models: Sequence[Model]) -> Chart | None:
         return None
     threat = models[-1].report.threat
     return accuracy_curve(
-        lines, subject="Security curve: accuracy under attack as eps grows",
-        x_name=f"eps ({words.norm_name(threat.norm)}, input units)", mark=(threat.eps, "threat model"),
+        lines,
+        subject="Security curve: accuracy under attack as eps grows",
+        x_name=f"eps ({words.norm_name(threat.norm)}, input units)",
+        mark=(threat.eps, "threat model"),
     )
 
 
@@ -147,7 +174,8 @@ def _certified_chart(certification: CertificationReport) -> Chart | None:
         return None
     return accuracy_curve(
         [Line("hardened", "Hardened, certified", certification.certified)],
-        subject="Certified accuracy as the radius grows", x_name=f"radius ({words.norm_name(certification.norm)}, input units)",
+        subject="Certified accuracy as the radius grows",
+        x_name=f"radius ({words.norm_name(certification.norm)}, input units)",
         steps=True,
     )
 

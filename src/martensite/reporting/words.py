@@ -90,8 +90,8 @@ def limits(report: RobustnessReport) -> list[str]:
         f"Robust here means robust to this threat model ({norm_name(threat.norm)}, eps {eps_text(threat)}) and to nothing "
         "else: larger changes, other norms, rotations, blur or new kinds of data were not measured.",
         "Robust accuracy is measured by attacks, so it is an upper bound: a stronger attack can only lower it.",
-        f"The intervals ({_confidence(rate)}, {method_name(rate.method)}) cover the luck of drawing {count(rate.n)} samples from the same "
-        "source. They do not cover other training seeds, wrong labels or data that drifts.",
+        f"The intervals ({_confidence(rate)}, {method_name(rate.method)}) cover the luck of drawing {count(rate.n)} samples "
+        "from the same source. They do not cover other training seeds, wrong labels or data that drifts.",
     ]
 
 
@@ -104,7 +104,9 @@ def certificate_limits(certification: CertificationReport, threat: ThreatModel) 
             "the network."
         )
     if isinstance(alpha := method.get("alpha"), float):
-        about.append(f"Each certificate is statistical: it holds with probability at least {1 - alpha:.10g} (1 \N{MINUS SIGN} alpha).")
+        about.append(
+            f"Each certificate is statistical: it holds with probability at least {1 - alpha:.10g} (1 \N{MINUS SIGN} alpha)."
+        )
     if certification.norm != threat.norm:
         about.append(
             f"Radii are {norm_name(certification.norm)} distances; the threat model is {norm_name(threat.norm)}. The two are "

@@ -1,0 +1,65 @@
+"""Targeted APGD: towards each of the likeliest wrong classes in turn; success is any wrong class.
+
+Croce and Hein 2020, arXiv:2003.01690, sec. 4 and eq. 7 (the targeted difference of logits ratio).
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from martensite.attacks.apgd import climb
+from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.losses import Loss, dlr_towards
+from martensite.attacks.oracle import Oracle
+from martensite.attacks.survivors import Survivors
+from martensite.core.errors import ThreatError
+from martensite.core.rng import Streams
+from martensite.models.access import Access, Model
+from martensite.threat import Norm, ThreatModel
+
+
+@ATTACKS.register
+class APGDTargeted(Attack):
+    """APGD on the targeted DLR loss, over targets.
+
+    Args:
+        steps: Gradient steps a target.
+        targets: How many classes are tried, by the clean logits; at most K - 1.
+        restarts: Rounds over all targets.
+        rho: See `APGD`.
+    """
+
+    kind: Literal["apgd_targeted"] = "apgd_targeted"
+    steps: PositiveInt = 100
+    targets: PositiveInt = 9
+    restarts: PositiveInt = 1
+    rho: float = Field(default=0.75, gt=0.0, lt=1.0)
+
+    needs: ClassVar = Access.GRADIENTS
+    norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """Climb towards each target; who falls for one leaves before the next."""
+        search = Survivors(oracle, x, y, threat, rng)
+        ranked = oracle.logits(x).scatter(1, y[:, None], float("-inf")).argsort(1, descending=True)
+        search.carried = ranked[:, : min(self.targets, oracle.model.classes - 1)]
+        for turn in range(search.carried.shape[1] * self.restarts):
+            if not len(search):
+                break
+            place = turn % search.carried.shape[1]
+
+            def towards(place: int = place) -> Loss:
+                y, target = search.y, search.carried[:, place]
+                return lambda logits: dlr_towards(logits, y, target)
+
+            climb(oracle, search, towards, threat, self.steps, self.rho)
+        return search.found
+
+    def check(self, model: Model, threat: ThreatModel) -> None:
+        """As in `Attack.check`; it chooses its targets itself."""
+        super().check(model, threat)
+        if threat.goal == "targeted":
+            raise ThreatError(
+                "apgd_targeted chooses its own targets", "its goal is any wrong class", "use apgd for a given target"
+            )
