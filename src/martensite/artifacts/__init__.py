@@ -1,5 +1,7 @@
 """Artifacts: a model as safe files."""
 
-from martensite.artifacts.bundle import Manifest, load_bundle, read_manifest, read_weights, save_bundle
+from martensite.artifacts.bundle import check_savable, load_bundle, save_bundle
+from martensite.artifacts.manifest import Manifest, read_manifest
+from martensite.artifacts.weights import read_weights
 
-__all__ = ["Manifest", "load_bundle", "read_manifest", "read_weights", "save_bundle"]
+__all__ = ["Manifest", "check_savable", "load_bundle", "read_manifest", "read_weights", "save_bundle"]

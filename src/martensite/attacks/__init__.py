@@ -3,6 +3,7 @@
 from martensite.attacks.apgd import APGD
 from martensite.attacks.apgd_targeted import APGDTargeted
 from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.budget import Budget
 from martensite.attacks.engine import attack
 from martensite.attacks.fgm import FGM
 from martensite.attacks.fgsm import FGSM
@@ -27,6 +28,7 @@ __all__ = [
     "APGDTargeted",
     "Attack",
     "AttackResult",
+    "Budget",
     "Oracle",
     "attack",
     "undisturbed",

@@ -1,5 +1,6 @@
 """What an attack is: a frozen configuration with one method, `perturb`."""
 
+from collections.abc import Generator
 from typing import ClassVar
 
 from torch import Tensor
@@ -45,6 +46,18 @@ class Attack(Config):
             attack returns the nearest adversarial it found, or x itself. Success is not claimed: the engine judges.
         """
         raise NotImplementedError(f"{type(self).__name__} must define perturb()")
+
+    def members(self, threat: ThreatModel, classes: int) -> Generator["Attack", float, None]:
+        """The attacks to run one after the other on what is left: this one, or those of an ensemble.
+
+        Args:
+            threat: What the adversary may do.
+            classes: Of the model.
+
+        Yields:
+            An attack; it is sent the share of the samples it was run on that it broke.
+        """
+        yield self
 
     def check(self, model: Model, threat: ThreatModel) -> None:
         """Refuse, before any work starts, a model or norm that this attack can't work with.

@@ -43,7 +43,7 @@ def _greedy(gradient: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
     """The change of L1 length eps inside the box with the largest inner product with the gradient."""
     low, high = threat.box
     room = torch.where(gradient > 0, high - x, x - low).masked_fill(gradient == 0, 0.0).flatten(1).double()
-    order = gradient.flatten(1).abs().argsort(1, descending=True, stable=True)
+    order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
     ranked = room.gather(1, order)
     before = ranked.cumsum(1) - ranked
     spent = torch.minimum(ranked, (threat.eps - before).clamp_min(0.0))

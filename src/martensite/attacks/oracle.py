@@ -1,13 +1,16 @@
 """Counted access to a model: the only way an attack reaches it."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from martensite.attacks.budget import Budget
 from martensite.attacks.losses import Loss
-from martensite.core.errors import AccessError
+from martensite.core.errors import AccessError, BudgetError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
 
@@ -19,24 +22,46 @@ class Oracle:
         model: The model under attack.
         until_broken: True: a sample's search may end at its first success. False: searches run their full course, as
             adversarial training wants.
+        precision: Of the passes; the logits come back in float32 or wider.
+        budget: Limits; a question beyond them raises `BudgetError`.
+        started: When the run began (``time.perf_counter()``), for a budget of seconds.
 
     Attributes:
         forwards: Forward passes so far, times samples.
         backwards: Backward passes so far, times samples.
         spent: int64 (n,) forward passes on each sample of the batch that `begin` started.
         places: (m,) the samples of the batch that questions are about; None: all of them.
+        found: (n, *d) the best points so far, should the budget end the search.
+        claimed: (n,) bool: samples whose search ended in what it took for a success.
+        out_of_time: Whether the budget of seconds ended it.
     """
 
-    def __init__(self, model: Model, until_broken: bool = True) -> None:
+    def __init__(
+        self,
+        model: Model,
+        until_broken: bool = True,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        budget: Budget | None = None,
+        started: float = 0.0,
+    ) -> None:
         self.model, self.until_broken = model, until_broken
+        self._precision, self._budget, self._started = precision, budget or Budget(), started
         self.forwards = 0
         self.backwards = 0
-        self.begin(0)
+        self.out_of_time = False
+        self.begin(torch.zeros(0, device=model.device))
 
-    def begin(self, n: int) -> None:
-        """Take up a batch of n samples."""
-        self.spent = torch.zeros(n, dtype=torch.int64, device=self.model.device)
+    def begin(self, x: Tensor) -> None:
+        """Take up a batch of clean inputs (n, *d)."""
+        self.spent = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        self.claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.places: Tensor | None = None
+        self.found = x
+
+    def claim(self, places: Tensor) -> None:
+        """Note that the search takes these samples of the batch for broken."""
+        if len(self.claimed):
+            self.claimed[places] = True
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), float32 or wider, without a gradient.
@@ -46,7 +71,7 @@ class Oracle:
             rows: (m,) the samples of the batch that x is about; None: ``places``.
         """
         self._count(len(x), rows)
-        with torch.no_grad():
+        with torch.no_grad(), self._cast():
             # A copy: a module that works in place (x -= mean, an in-place ReLU) must not reach the caller's tensor.
             own = x.to(self.model.dtype, copy=True)
             return self._widen(check_logits(self.model(own), len(x), self.model.classes))
@@ -65,24 +90,70 @@ class Oracle:
         Raises:
             AccessError: the model has no gradient to offer.
         """
-        if self.model.access < Access.GRADIENTS:
-            raise AccessError("a gradient was asked of a black box", "it offers scores or labels only", "use a query attack")
+        self._refuse_black_box()
         self._count(len(x), rows)
         self.backwards += len(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
             shown = leaf if through is None else through(leaf)
-            logits = self._widen(self.model(shown.to(self.model.dtype, copy=True)))  # a copy, as in `logits`
+            with self._cast():
+                logits = self.model(shown.to(self.model.dtype, copy=True))  # a copy, as in `logits`
+            logits = self._widen(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
             (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         return check_logits(logits.detach(), len(x), self.model.classes), gradient
 
+    def jacobian(self, x: Tensor, functions: Loss, rows: Tensor | None = None) -> tuple[Tensor, Iterator[Tensor]]:
+        """Logits (n, K) at x, and the gradients of several functions of the logits, from one forward pass.
+
+        Args:
+            x: As in `logits`.
+            functions: Logits (n, K) to (n, m), m numbers a sample, e.g. the gaps between m classes and the right one.
+            rows: As in `logits`.
+
+        Returns:
+            The logits, and m gradients (n, *d), one a backward pass: each is made, and counted, when it is asked for, so that
+            what is never asked for costs nothing and no two need be in memory at once.
+
+        Raises:
+            AccessError: the model has no gradient to offer.
+        """
+        self._refuse_black_box()
+        self._count(len(x), rows)
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_(True)
+            logits = self._widen(self.model(leaf.to(self.model.dtype, copy=True)))
+            values = functions(logits).sum(0)
+
+        def gradients() -> Iterator[Tensor]:
+            for place in range(len(values)):
+                self.backwards += len(x)
+                yield torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0]
+
+        return check_logits(logits.detach(), len(x), self.model.classes), gradients()
+
+    def _refuse_black_box(self) -> None:
+        if self.model.access < Access.GRADIENTS:
+            raise AccessError("a gradient was asked of a black box", "it offers scores or labels only", "use a query attack")
+
+    def _cast(self) -> torch.autocast:
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16")
+
     def _count(self, n: int, rows: Tensor | None) -> None:
+        seconds = self._budget.seconds
+        if seconds is not None and time.perf_counter() - self._started > seconds:
+            self.out_of_time = True
+            raise BudgetError(f"the budget of {seconds:g} seconds is spent", "a search cut short is no measurement", "raise it")
         self.forwards += n
         about = self.places if rows is None else rows
         m = len(self.spent) if about is None else len(about)
         if len(self.spent) and m and n % m == 0:
-            self.spent[slice(None) if about is None else about] += n // m
+            asked = slice(None) if about is None else about
+            self.spent[asked] += n // m
+            if self._budget.queries is not None and int(self.spent[asked].max()) > self._budget.queries:
+                self.forwards -= n
+                self.spent[asked] -= n // m
+                raise BudgetError(f"the budget of {self._budget.queries} queries a sample is spent")
 
     @staticmethod
     def _widen(logits: Tensor) -> Tensor:

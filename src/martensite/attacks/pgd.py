@@ -54,6 +54,6 @@ class PGD(Attack):
                 point, gradient = search.drop_broken(logits, point, gradient)
                 if not len(search):
                     break
-                point = threat.project(point + step * threat.steepest_step(gradient, point), search.x)
+                point = threat.project(point + step * threat.steepest_step(gradient, point, step), search.x)
             search.settle(point)
         return search.found

@@ -30,7 +30,7 @@ class Survivors:
         self.carried = y
         self.found = x.clone()
         self._goal = threat.goal
-        self._oracle = oracle
+        self._oracle, oracle.found = oracle, self.found
         self._places = oracle.places = torch.arange(len(x), device=x.device)
 
     def __len__(self) -> int:
@@ -53,6 +53,7 @@ class Survivors:
         if not bool(broken.any()):
             return point, *others
         self.found[self._places[broken]] = point[broken]
+        self._oracle.claim(self._places[broken])
         stay = ~broken
         self.x, self.y, self.rng, self.carried = self.x[stay], self.y[stay], self.rng[stay], self.carried[stay]
         self._places = self._places[stay]

@@ -16,8 +16,8 @@ EXAMPLES = """Examples:\n
 def command(
     model: options.Model,
     data: options.Data = "digits",
-    attack: Annotated[str, typer.Option(help="Its name.")] = "pgd",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A parameter of it, NAME=VALUE; may repeat.")] = None,
+    attack: Annotated[str, typer.Option(metavar="NAME", help="Which attack; an unknown name lists all.")] = "pgd",
+    settings: options.Settings = None,
     norm: options.NormOption = None,
     eps: options.Eps = None,
     split: options.Split = None,
@@ -27,7 +27,10 @@ def command(
     weights: options.Weights = None,
     seed: options.Seed = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Write adversarial, success and distance as safetensors.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Write adversarial, success and distance as safetensors.", show_default=False
+        ),
     ] = None,
     json: options.Json = False,
 ) -> int:
@@ -44,7 +47,7 @@ def command(
 
     method = ATTACKS.build(options.parameters(attack, settings or []))
     inputs = options.dataset(data, split, label, scale, samples)
-    source = load_model(model, weights, inputs.classes)
+    source = load_model(model, weights, inputs)
     threat = options.threat_model(norm, eps, source.threat, source.model.box)
     with Display(quiet=json) as display:
         result = run_attack(method, source.model, inputs.x, inputs.y, threat, seed=seed, listener=display)

@@ -16,7 +16,7 @@ EXAMPLES = """Examples:\n
 def command(
     model: options.Model,
     data: options.Data = "digits",
-    method: Annotated[str, typer.Option(help="smoothing.")] = "smoothing",
+    method: Annotated[str, typer.Option(metavar="NAME", help="How to certify.")] = "smoothing",
     sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in input units.")] = 0.25,
     n: Annotated[int, typer.Option(help="Noisy copies a sample.")] = 10_000,
     alpha: Annotated[float, typer.Option(help="Chance that a certificate is wrong.")] = 0.001,
@@ -27,7 +27,9 @@ def command(
     samples: options.Samples = None,
     weights: options.Weights = None,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="File for the report (JSON).", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the report (JSON).", show_default=False)
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Certify predictions by randomized smoothing."""
@@ -39,7 +41,7 @@ def command(
 
     certifier = CERTIFIERS.build({"kind": method, "sigma": sigma, "n": n, "alpha": alpha})
     inputs = options.dataset(data, split, label, scale, samples)
-    source = load_model(model, weights, inputs.classes)
+    source = load_model(model, weights, inputs)
     with Display(quiet=json) as display:
         certificates = certify(source.model, inputs.x, inputs.y, certifier, radius=radius, seed=seed, listener=display)
     report = summarise_certificates(certificates, certifier, source.model, inputs, seed)

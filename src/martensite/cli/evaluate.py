@@ -18,20 +18,23 @@ def command(
     data: options.Data = "digits",
     norm: options.NormOption = None,
     eps: options.Eps = None,
-    suite: Annotated[str, typer.Option(help="quick, standard, or a YAML file.")] = "standard",
+    suite: Annotated[str, typer.Option(metavar="SUITE", help="quick, standard, or a YAML file.")] = "standard",
     split: options.Split = None,
     label: options.Label = None,
     scale: options.Scale = None,
     samples: options.Samples = None,
     weights: options.Weights = None,
     seed: options.Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", file_okay=False, help="Folder for report.json and report.html.", show_default=False),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json, robustness_table, show_warnings
-    from martensite.cli.progress import Display, show
+    from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
     from martensite.evaluation import evaluate, load_suite
@@ -39,7 +42,7 @@ def command(
 
     chosen = load_suite(suite)
     inputs = options.dataset(data, split, label, scale, samples)
-    source = load_model(model, weights, inputs.classes)
+    source = load_model(model, weights, inputs)
     threat = options.threat_model(norm, eps, source.threat, source.model.box)
     with Display(quiet=json) as display:
         report = evaluate(source.model, inputs, threat, chosen, seed=seed, engine=LocalEngine(), listener=display)
@@ -52,5 +55,5 @@ def command(
         show(robustness_table((model, report)))
         show_warnings(report.warnings)
         if out is not None:
-            show(f"Report: {out / 'report.html'}")
+            show(f"Report: {plain(out / 'report.html')}")
     return 0

@@ -1,7 +1,7 @@
 """martensite gate: PASS, FAIL or INCONCLUSIVE."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,20 +13,30 @@ EXAMPLES = """Examples:\n
   martensite gate results/report.json --policy thresholds.yaml --baseline baseline/report.json\n
   martensite gate runs/digits --min-robust-accuracy 0.5"""
 
-Fraction = Annotated[float | None, typer.Option(help="In [0, 1].", show_default=False)]
+
+def _fraction(what: str) -> Any:
+    return typer.Option(metavar="FRACTION", help=f"{what}, in [0, 1].", show_default=False)
 
 
 def command(
     report: Annotated[Path, typer.Argument(metavar="REPORT", help="report.json of evaluate or run, or the run directory.")],
-    policy: Annotated[Path | None, typer.Option(help="Thresholds as YAML, instead of options.", show_default=False)] = None,
-    baseline: Annotated[Path | None, typer.Option(help="report.json of the model before hardening.", show_default=False)] = None,
-    min_clean_accuracy: Fraction = None,
-    min_robust_accuracy: Fraction = None,
-    max_clean_drop: Fraction = None,
-    min_robust_gain: Fraction = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Thresholds as YAML, instead of options.", show_default=False),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT", help="Report of the model before hardening; default: the baseline of a run.", show_default=False
+        ),
+    ] = None,
+    min_clean_accuracy: Annotated[float | None, _fraction("Least accuracy without an attack")] = None,
+    min_robust_accuracy: Annotated[float | None, _fraction("Least accuracy under the worst attack for each sample")] = None,
+    max_clean_drop: Annotated[float | None, _fraction("Most clean accuracy lost against the baseline")] = None,
+    min_robust_gain: Annotated[float | None, _fraction("Least robust accuracy gained over the baseline")] = None,
     json: options.Json = False,
 ) -> int:
-    """Judge a report by thresholds; the exit code is 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE."""
+    """Judge a report by thresholds: exit code 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE (the interval straddles one)."""
     from martensite.cli.output import print_json, show_verdict
     from martensite.cli.report_source import load_report
     from martensite.core.errors import ConfigError
@@ -49,9 +59,10 @@ def command(
     thresholds = Thresholds.from_yaml(policy) if policy is not None else Thresholds.parse(given)
     judged, before = load_report(report), None if baseline is None else load_report(baseline)
     if isinstance(judged, RunReport):
-        judged, before = judged.hardened, before or judged.baseline
+        before = before or judged.baseline
+        judged = judged.hardened
     if isinstance(before, RunReport):
-        before = before.hardened
+        before = before.baseline
     verdict = thresholds.judge(judged, before if isinstance(before, RobustnessReport) else None)
     if json:
         print_json(verdict.model_dump(mode="json"))

@@ -1,6 +1,5 @@
 """martensite harden: adversarial training of a model that is there."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,29 +14,27 @@ EXAMPLES = """Examples:\n
 
 def command(
     model: options.Model,
-    out: Annotated[Path, typer.Option(help="Bundle folder to write.", show_default=False)],
+    out: options.Bundle,
     data: options.Data = "digits",
     norm: options.NormOption = None,
     eps: options.Eps = None,
-    objective: Annotated[str, typer.Option(help="What to train with.")] = "pgd_at",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A parameter of it, NAME=VALUE; may repeat.")] = None,
+    objective: Annotated[str, typer.Option(metavar="NAME", help="What to train with; an unknown name lists all.")] = "pgd_at",
+    settings: options.Settings = None,
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 10,
-    lr: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples an update.")] = 64,
+    epochs: options.Epochs = 10,
+    lr: options.Rate = 1e-3,
+    batch_size: options.BatchSize = 64,
     seed: options.Seed = 0,
-    resume: Annotated[
-        Path | None, typer.Option(help="Checkpoint file to go on from and to write to.", show_default=False)
-    ] = None,
+    resume: options.Checkpoint = None,
     json: options.Json = False,
 ) -> int:
     """Harden a model by adversarial training; the epoch with the best robust validation accuracy is kept."""
-    from martensite.artifacts import save_bundle
+    from martensite.artifacts import check_savable, save_bundle
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json
-    from martensite.cli.progress import Display, show
+    from martensite.cli.progress import Display, plain, show
     from martensite.models.digest import model_digest
     from martensite.training import OBJECTIVES, TrainingSettings, harden
 
@@ -45,8 +42,9 @@ def command(
     chosen = OBJECTIVES.build(options.parameters(objective, settings or []))
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
-    start = load_model(model, weights, training.classes)
+    start = load_model(model, weights, training)
     threat = options.threat_model(norm, eps, start.threat, start.model.box)
+    check_savable(start.model, out, shape=training.shape)
     with Display(quiet=json) as display:
         result = harden(
             start.model,
@@ -76,7 +74,7 @@ def command(
         print_json(figures)
     else:
         show(
-            f"{out}: on validation data {best.clean:.1%} clean, {best.robust:.1%} under {threat} (epoch {best.number}), "
+            f"{plain(out)}: on validation data {best.clean:.1%} clean, {best.robust:.1%} under {threat} (epoch {best.number}), "
             f"{result.seconds:.1f} s"
         )
     return 0

@@ -5,20 +5,21 @@ import sys
 import traceback
 from typing import Any
 
-import click
 import typer
 
 from martensite import __version__
 from martensite.cli import attack, certify, evaluate, gate, harden, report, run, train
 from martensite.core.errors import MartensiteError
 
-BUG, INTERRUPTED = 70, 130
+USAGE, BUG, INTERRUPTED = 2, 70, 130
+# Base of all complaints about the command line. Typer carries its own copy of click, and names none of its classes but this one.
+UsageError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="martensite",
     help="Find out how a model breaks, harden it, prove what can be proved, and ship it as evidence.",
-    epilog="Exit codes: 0 done or PASS, 1 FAIL, 2 bad input, 3 INCONCLUSIVE. --debug anywhere shows tracebacks.",
-    no_args_is_help=True,
+    epilog="Start with: martensite run\n\n"
+    "Exit codes: 0 done or PASS, 1 FAIL, 2 bad input, 3 INCONCLUSIVE. --debug anywhere shows tracebacks.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    sys.exit(_outcome([word for word in words if word != "--debug"], debug))
+    sys.exit(_outcome([word for word in words if word != "--debug"] or ["--help"], debug))
 
 
 def _outcome(words: list[str], debug: bool) -> int:
@@ -47,36 +48,29 @@ def _outcome(words: list[str], debug: bool) -> int:
         code: Any = app(words, prog_name="martensite", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except MartensiteError as error:
-        if debug:
-            traceback.print_exc()
-        _complain(words, str(error), {"value": error.value, "rule": error.rule, "remedy": error.remedy})
-        return error.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return 0
-    except click.ClickException as error:
-        if "--json" in words:
-            _complain(words, error.format_message(), {"value": error.format_message(), "rule": "", "remedy": "see --help"})
-        else:
-            error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _complain(
-            words,
-            "Interrupted. Finished stages are kept; the same command goes on (--resume).",
-            {"value": "interrupted"},
-        )
-        return INTERRUPTED
+        return _end(words, error, debug, error.exit_code)
+    except UsageError as error:
+        text = error.format_message() if hasattr(error, "format_message") else str(error)
+        return _end(words, MartensiteError(text, remedy=f"See {_command(words)} --help"), debug, USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        kept = "finished stages are kept, --resume goes on" if words[0] == run.NAME else "nothing half-written was left"
+        return _end(words, MartensiteError("interrupted", remedy=kept), debug, INTERRUPTED)
     except Exception as error:
-        if debug:
-            traceback.print_exc()
-        message = f"{type(error).__name__}: {error}. This is a bug in Martensite; --debug shows where"
-        _complain(words, message, {"value": message})
-        return BUG
+        bug = MartensiteError(f"{type(error).__name__}: {error}", "this is a bug in Martensite", "--debug shows where")
+        return _end(words, bug, debug, BUG)
 
 
-def _complain(words: list[str], message: str, document: dict[str, str]) -> None:
+def _end(words: list[str], error: MartensiteError, debug: bool, code: int) -> int:
+    """One line on stderr, or one document on stdout."""
+    if debug:
+        traceback.print_exc()
     if "--json" in words:
-        print(json.dumps({"error": document}, indent=2))
+        print(json.dumps({"error": {"value": error.value, "rule": error.rule, "remedy": error.remedy}}, indent=2))
     else:
-        print(f"martensite: {message}", file=sys.stderr)
+        print(f"martensite: {' '.join(str(error).split())}", file=sys.stderr)
+    return code
+
+
+def _command(words: list[str]) -> str:
+    known = {command.name for command in app.registered_commands}
+    return f"martensite {words[0]}" if words[0] in known else "martensite"

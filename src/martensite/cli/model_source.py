@@ -3,13 +3,17 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from martensite.core.errors import ArtifactError, ModelError
+from martensite.core.config import nearest
+from martensite.core.errors import ArtifactError, MartensiteError, ModelError
 
 if TYPE_CHECKING:
+    from martensite.data import Dataset
     from martensite.models import Classifier
     from martensite.threat import ThreatModel
 
@@ -23,35 +27,48 @@ class Source:
     class_names: tuple[str, ...]
 
 
-def load_model(source: str, weights: Path | None, classes: int) -> Source:
-    """The model that MODEL names.
+def load_model(source: str, weights: Path | None, data: "Dataset", also: Sequence[str] = ()) -> Source:
+    """The model that MODEL names, tried on the data.
 
     Args:
         source: See ``options.MODEL_HELP``.
         weights: safetensors file for a factory's module.
-        classes: Of the data: what a factory's bare module is wrapped with.
+        data: What the model is for; its number of classes is what a factory's bare module is wrapped with.
+        also: Names that the command takes beside those, for the message.
 
     Raises:
         ArtifactError: no such bundle, a pickle, altered files.
-        ModelError: no such factory, or it returns no module.
+        ModelError: no such factory, it fails or returns no module, or the model doesn't fit the data.
     """
     from martensite.artifacts import load_bundle, read_manifest
+    from martensite.models import probe
 
-    path, _, factory = source.rpartition(":")
-    if path and not Path(source).exists() and not source.startswith(("http://", "https://")):
-        return Source(_from_factory(path, factory, weights, classes), None, ())
+    place, _, factory = source.rpartition(":")
     if source.startswith(("http://", "https://")) or source.endswith(".onnx"):
         raise ModelError(
             f"{source} answers queries only",
             "the attacks of this version need gradients",
             "give a bundle or a factory of a torch module",
         )
-    if weights is not None:
-        raise ArtifactError("--weights was given with a bundle", "a bundle holds its weights", "leave --weights out")
-    if not Path(source).exists():
-        raise ArtifactError(f"{source} does not exist", "MODEL is a bundle folder or package.module:factory", "check the path")
-    manifest = read_manifest(source)
-    return Source(load_bundle(source), manifest.threat, manifest.class_names)
+    if place and not Path(source).exists():
+        found = Source(_from_factory(place, factory, weights, data.classes), None, ())
+    elif weights is not None:
+        rule = "an architecture is trained anew" if source in also else "a bundle holds its weights"
+        raise ArtifactError(f"--weights was given with {source}", rule, "leave --weights out, or give a factory")
+    elif not Path(source).exists():
+        remedy = f"check the path; {nearest(source, also)}" if also else "check the path"
+        raise ArtifactError(f"{source} does not exist", "MODEL is a bundle folder or package.module:factory", remedy)
+    else:
+        manifest = read_manifest(source)
+        found = Source(load_bundle(source), manifest.threat, manifest.class_names)
+    if tuple(found.model.box) != tuple(data.box):
+        raise ModelError(
+            f"{source} takes inputs in the box {list(found.model.box)} and the data lies in {list(data.box)}",
+            "both must mean the same inputs",
+            f"build the Classifier with box={tuple(data.box)}, and normalise inside by mean= and std=",
+        )
+    probe(found.model, data.x[:2])
+    return found
 
 
 def _from_factory(place: str, factory: str, weights: Path | None, classes: int) -> "Classifier":
@@ -60,11 +77,12 @@ def _from_factory(place: str, factory: str, weights: Path | None, classes: int) 
     from martensite.artifacts import read_weights
     from martensite.models import Classifier
 
-    module = _module(place)
-    function = getattr(module, factory, None)
+    with _theirs(place):
+        function = getattr(_module(place), factory, None)
     if not callable(function):
         raise ModelError(f"{place} has no function {factory!r}", "MODEL is module:factory", "check the name after the colon")
-    made = function()
+    with _theirs(f"{factory}() of {place}"):
+        made = function()
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"{factory}() returned {type(made).__name__}", "a torch module or Classifier is needed", "return the module"
@@ -76,28 +94,57 @@ def _from_factory(place: str, factory: str, weights: Path | None, classes: int) 
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ModelError(
-                f"{weights} doesn't fit the module of {factory}(): {reason[:300]}", "names and shapes must agree"
+                f"{weights} doesn't fit the module of {factory}(): {reason[:300]}",
+                "names and shapes must agree",
+                "save the state_dict of this very module",
             ) from None
     return model.eval()
 
 
+@contextmanager
+def _theirs(what: str) -> Iterator[None]:
+    """What goes wrong inside the caller's own code is theirs to mend."""
+    try:
+        yield
+    except MartensiteError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelError(
+            f"{what} raised {type(error).__name__}: {error}",
+            "a factory is a function without arguments that returns the module",
+            "mend it; --debug shows where",
+        ) from error
+
+
 def _module(place: str) -> Any:
     if not place.endswith(".py"):
-        sys.path.insert(0, "")  # as `python -m` has it: modules beside the caller are found
-        try:
-            return importlib.import_module(place)
-        except ImportError as error:
-            raise ModelError(
-                f"{place} can't be imported: {error}", remedy="check the module's name, or give path/file.py"
-            ) from None
-        finally:
-            sys.path.remove("")
+        return _imported("", place)
     path = Path(place)
     if not path.is_file():
         raise ModelError(f"{path} does not exist", "MODEL is path/file.py:factory", "check the path")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(f"martensite_model.{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise ModelError(f"{path} can't be imported", "a Python file is needed")
+        raise ModelError(f"{path} can't be imported", "a Python file is needed", "give another file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[spec.name] = module  # where dataclasses and others look their own module up
+    with _searched(str(path.resolve().parent)):
+        spec.loader.exec_module(module)
     return module
+
+
+def _imported(folder: str, name: str) -> Any:
+    with _searched(folder):  # as `python -m` has it: modules beside the caller are found
+        try:
+            return importlib.import_module(name)
+        except ImportError as error:
+            remedy = "check the module's name, or give path/file.py"
+            raise ModelError(f"{name} can't be imported: {error}", remedy=remedy) from error
+
+
+@contextmanager
+def _searched(folder: str) -> Iterator[None]:
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)

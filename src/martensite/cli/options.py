@@ -18,24 +18,56 @@ MODEL_HELP = (
 DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, or a folder of images by class."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
-Weights = Annotated[Path | None, typer.Option(help="Weights for a factory's module: a .safetensors file.", show_default=False)]
-Data = Annotated[str, typer.Option(help=DATA_HELP)]
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights for a factory's module: a .safetensors file.", show_default=False),
+]
+Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)]
 Split = Annotated[
     str | None,
-    typer.Option(help="train, validation, test or all; by default test, and all of a file.", show_default=False),
+    typer.Option(
+        metavar="PART",
+        help="train, validation, test or all. Default: test of digits and mnist, all of a file or folder; of one that "
+        "'train' or 'harden' used, give test.",
+        show_default=False,
+    ),
 ]
-Label = Annotated[str | None, typer.Option(help="Label column of a CSV; by default the last.", show_default=False)]
-Scale = Annotated[str | None, typer.Option(help="'minmax' maps each column of a CSV to [0, 1].", show_default=False)]
-Samples = Annotated[int | None, typer.Option(min=1, help="Use that many samples, drawn evenly; default all.", show_default=False)]
+Label = Annotated[
+    str | None, typer.Option(metavar="COLUMN", help="Label column of a CSV; by default the last.", show_default=False)
+]
+Scale = Annotated[
+    str | None, typer.Option(metavar="HOW", help="'minmax' maps each column of a CSV to [0, 1].", show_default=False)
+]
+Samples = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", help="Use that many samples, every class in proportion; default all.", show_default=False),
+]
 NormOption = Annotated[
     str | None,
-    typer.Option("--norm", help="linf, l2, l1 or l0; default: the bundle's threat model.", show_default=False),
+    typer.Option("--norm", metavar="NORM", help="linf, l2, l1 or l0; default: the bundle's, else linf.", show_default=False),
 ]
 Eps = Annotated[
     str | None,
-    typer.Option(help="Radius in input units: 0.1 or 8/255; default: the bundle's threat model.", show_default=False),
+    typer.Option(metavar="EPS", help="Radius in input units: 0.1 or 8/255; default: the bundle's.", show_default=False),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of it; may repeat.", show_default=False),
+]
+Bundle = Annotated[Path, typer.Option(metavar="DIR", help="Bundle folder to write.", show_default=False)]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Checkpoint, written after every epoch; if it is there, training goes on from it.",
+        show_default=False,
+    ),
+]
+Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
+Rate = Annotated[float, typer.Option(metavar="LR", help="Peak learning rate.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples an update.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
@@ -65,7 +97,7 @@ def parameters(kind: str, settings: list[str]) -> dict[str, Any]:
     """``kind`` and ``["steps=10"]`` as the mapping that a registry builds from.
 
     Raises:
-        ConfigError: a setting without an equals sign.
+        ConfigError: a setting without an equals sign, or of a name that has its value already.
     """
     from martensite.core.config import load_yaml
 
@@ -74,5 +106,7 @@ def parameters(kind: str, settings: list[str]) -> dict[str, Any]:
         name, equals, value = setting.partition("=")
         if not equals or not name:
             raise ConfigError(f"{setting!r} is no setting", "a setting is NAME=VALUE", "e.g. --set steps=100")
+        if name in document:
+            raise ConfigError(f"{setting!r} was given", f"{name} is {document[name]!r} already", "give it once")
         document[name] = load_yaml(value)
     return document

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from martensite.cli.progress import show
+from martensite.cli.progress import plain, show
 from martensite.evaluation.report import CertificationReport, RobustnessReport, Verdict
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
@@ -22,7 +22,7 @@ def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
     table = Table(title=f"Accuracy under attack: {first.threat}, n = {first.data.n}", title_justify="left")
     table.add_column("")
     for name, _ in named:
-        table.add_column(name, justify="right")
+        table.add_column(plain(name), justify="right")
     table.add_row("clean", *[str(report.clean_accuracy) for _, report in named])
     for row in range(len(first.attacks)):
         table.add_row(first.attacks[row].name, *[str(report.attacks[row].robust_accuracy) for _, report in named])
@@ -46,12 +46,10 @@ def show_verdict(verdict: Verdict) -> None:
     """The verdict and the reason for every check."""
     show(f"[bold {COLOURS[verdict.verdict]}]{verdict.verdict}[/]")
     for check in verdict.checks:
-        show(
-            f"  [{COLOURS[check.verdict]}]{check.verdict:<12}[/] {check.reason}",
-        )
+        show(f"  [{COLOURS[check.verdict]}]{check.verdict:<12}[/] {plain(check.reason)}")
 
 
 def show_warnings(warnings: tuple[str, ...]) -> None:
     """What bears on trust."""
     for warning in warnings:
-        show(f"[yellow]warning[/] {warning}")
+        show(f"[yellow]warning[/] {plain(warning)}")

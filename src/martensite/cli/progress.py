@@ -3,9 +3,10 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from martensite.core.events import Event
@@ -52,13 +53,14 @@ class Display:
             self._draw(event, count, figures)
         elif time.monotonic() - self._spoke > PATIENCE or event.message:
             self._spoke = time.monotonic()
-            self.console.print(" ".join(part for part in (event.stage, count, figures, event.message) if part), highlight=False)
+            line = " ".join(part for part in (event.stage, count, figures, event.message) if part)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _draw(self, event: Event, count: str, figures: str) -> None:
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, count="", figures="")
         task = self._tasks[event.stage]
-        fields = {"count": count, "figures": figures or event.message} if event.unit or event.message else {}
+        fields: dict[str, Any] = {"count": count, "figures": figures or event.message} if event.unit or event.message else {}
         if event.unit == "" and event.total == 0:
             self._progress.update(task, total=None, **fields)
             return
@@ -70,5 +72,10 @@ class Display:
 
 
 def show(text: object) -> None:
-    """Print for people, on stdout."""
-    Console(file=sys.stdout, highlight=False).print(text)
+    """Print for people, on stdout. Only tables are fitted to the width: a path broken in two can't be copied."""
+    Console(file=sys.stdout, highlight=False, emoji=False).print(text, soft_wrap=isinstance(text, str))
+
+
+def plain(text: object) -> str:
+    """Text in which square brackets are no markup."""
+    return escape(str(text))

@@ -15,12 +15,15 @@ EXAMPLES = """Examples:\n
 
 def command(
     report: Annotated[Path, typer.Argument(metavar="REPORT", help="report.json of evaluate or run, or the run directory.")],
-    out: Annotated[Path | None, typer.Option(help="Page to write; default: report.html beside it.", show_default=False)] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Page to write; default: report.html beside it.", show_default=False),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Render a report as one self-contained page, and show its table."""
     from martensite.cli import output
-    from martensite.cli.progress import show
+    from martensite.cli.progress import plain, show
     from martensite.cli.report_source import load_report
     from martensite.core.files import write_text
     from martensite.evaluation import RunReport
@@ -37,5 +40,5 @@ def command(
         [("baseline", loaded.baseline), ("hardened", loaded.hardened)] if isinstance(loaded, RunReport) else [("model", loaded)]
     )
     show(output.robustness_table(*named))
-    show(f"Report: {page}")
+    show(f"Report: {plain(page)}")
     return 0

@@ -20,7 +20,7 @@ def load_report(path: Path) -> RobustnessReport | RunReport:
         raise ArtifactError(
             f"{file} can't be read: {error.strerror}", remedy="give a report.json or a finished run directory"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ArtifactError(f"{file} is not JSON", "it is truncated, or another kind of file") from None
     kind = RunReport if isinstance(document, dict) and "hardened" in document else RobustnessReport
     return kind.load(file)

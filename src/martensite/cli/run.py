@@ -1,11 +1,17 @@
 """martensite run: the whole pipeline."""
 
+from contextlib import suppress
+from itertools import count, takewhile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from martensite.cli import options
+from martensite.core.errors import RunError
+
+if TYPE_CHECKING:
+    from martensite.pipeline import Pipeline
 
 NAME = "run"
 EXAMPLES = """Examples:\n
@@ -16,25 +22,30 @@ EXAMPLES = """Examples:\n
 
 def command(
     pipeline: Annotated[
-        Path | None, typer.Argument(metavar="[PIPELINE.yaml]", help="Default: digits.", show_default=False)
+        Path | None, typer.Argument(metavar="PIPELINE.yaml", help="Default: the digits example.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory; default runs/NAME, or runs/NAME-2, ...", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Run directory; default runs/NAME, or runs/NAME-2, ...", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run of this pipeline.")] = False,
-    seed: Annotated[int | None, typer.Option(min=0, help="Instead of the pipeline's seed.", show_default=False)] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last run of this pipeline, if it was cut off.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Instead of the pipeline's seed.", show_default=False)
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Take a model through the whole pipeline: data, train, attack, harden, evaluate, certify, bundle, gate, report."""
     from martensite.cli import output
-    from martensite.cli.progress import Display, show
+    from martensite.cli.progress import Display, plain, show
     from martensite.pipeline import example, load_pipeline
     from martensite.pipeline import run as run_pipeline
 
     plan = load_pipeline(pipeline) if pipeline else example()
     if seed is not None:
         plan = plan.model_copy(update={"seed": seed})
-    place = out or _place(Path("runs"), plan.name, resume)
+    place = out or _place(Path("runs"), plan, resume)
     with Display(quiet=json) as display:
         report = run_pipeline(plan, place, listener=display)
     if json:
@@ -45,14 +56,20 @@ def command(
     show(f"Certified by smoothing: {certified.accuracy} of {certified.data.n} samples have a radius above 0.")
     output.show_warnings(report.hardened.warnings)
     output.show_verdict(report.verdict)
-    show(f"Report: {place / 'report.html'}   ({sum(report.timing.values()):.0f} s)")
+    show(f"Report: {plain(place / 'report.html')}   ({sum(report.timing.values()):.0f} s)")
     return report.verdict.exit_code
 
 
-def _place(root: Path, name: str, resume: bool) -> Path:
-    """The last run's directory to resume; else a new one."""
-    number, place = 1, root / name
-    while place.exists():
-        number, last = number + 1, place
-        place = root / f"{name}-{number}"
-    return last if resume and number > 1 else place
+def _place(root: Path, plan: "Pipeline", resume: bool) -> Path:
+    """The last directory that this very pipeline began, to resume; else a new one."""
+    from martensite.pipeline import check_place
+
+    names = (root / (plan.name if number == 1 else f"{plan.name}-{number}") for number in count(1))
+    taken = list(takewhile(Path.exists, names))
+    if not resume or not taken:
+        return root / (f"{plan.name}-{len(taken) + 1}" if taken else plan.name)
+    for place in reversed(taken):
+        with suppress(RunError):
+            check_place(place, plan)
+            return place
+    return taken[-1]  # which is refused, with what it differs in

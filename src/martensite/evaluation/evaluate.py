@@ -88,14 +88,20 @@ class _Work:
 
 
 def _plan(suite: Suite, threat: ThreatModel, data: Dataset) -> Iterator[_Job]:
-    kinds = [method.kind for method in suite.attacks]
-    for number, method in enumerate(suite.attacks, start=1):
-        name = method.kind if kinds.count(method.kind) == 1 else f"{method.kind} #{kinds[:number].count(method.kind)}"
+    for method in suite.attacks:
+        alone = sum(other.kind == method.kind for other in suite.attacks) == 1
+        name = method.kind if alone else _full_name(method)
         yield _Job(name, method, threat)
     widest = threat.ball.diameter(data.x[0].numel(), threat.box)
     for multiple in suite.curve:
         if suite.curve_attack is not None and multiple not in (0.0, 1.0) and multiple * threat.eps <= widest:
             yield _Job(suite.curve_attack.kind, suite.curve_attack, threat.at(multiple * threat.eps), multiple)
+
+
+def _full_name(method: Attack) -> str:
+    """Kind and whatever was set, to tell apart two of a kind: ``"pgd(steps=50, loss=margin)"``."""
+    given = method.model_dump(mode="json", exclude_defaults=True)
+    return f"{method.kind}({', '.join(f'{key}={value}' for key, value in given.items())})"
 
 
 def _summarise(

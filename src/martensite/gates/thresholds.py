@@ -1,6 +1,6 @@
 """A gate on measured robustness: each threshold is judged by the whole interval, not by the point estimate."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -47,7 +47,8 @@ class Thresholds(Config):
             low, high, value = _difference(_comparable(report, baseline), report, "clean")
             most = self.max_clean_drop
             word: Word = "PASS" if high <= most else "FAIL" if low > most else "INCONCLUSIVE"
-            reason = f"clean accuracy dropped by {value:.1%} [{low:.1%}, {high:.1%}]; at most {most:.1%} is allowed"
+            change = f"{0.0 - value:+.1%} [{0.0 - high:+.1%}, {0.0 - low:+.1%}]"
+            reason = f"clean accuracy changed by {change}; a fall of at most {most:.1%} is allowed"
             checks.append(Check(name="max_clean_drop", verdict=word, reason=reason))
         if self.min_robust_gain is not None:
             low, high, value = _difference(report, _comparable(report, baseline), "robust")
@@ -55,14 +56,11 @@ class Thresholds(Config):
             word = "PASS" if low >= least else "FAIL" if high < least else "INCONCLUSIVE"
             reason = f"robust accuracy gained {value:.1%} [{low:.1%}, {high:.1%}]; at least {least:.1%} is needed"
             checks.append(Check(name="min_robust_gain", verdict=word, reason=reason))
-        if errors := report.outcomes.count("error"):
-            checks.append(
-                Check(
-                    name="complete",
-                    verdict="INCONCLUSIVE",
-                    reason=f"{errors} of {len(report.outcomes)} samples could not be attacked",
-                )
-            )
+        # An error counts as not robust: that is cautious of a model, but of its baseline it would make any gain look larger.
+        for whose, judged in (("", report), (" for the baseline", baseline if self.min_robust_gain is not None else None)):
+            if judged is not None and (errors := judged.outcomes.count("error")):
+                reason = f"{errors} of {len(judged.outcomes)} samples could not be attacked{whose}"
+                checks.append(Check(name="complete", verdict="INCONCLUSIVE", reason=reason))
         if not checks:
             checks.append(
                 Check(name="thresholds", verdict="INCONCLUSIVE", reason="no threshold was given, so nothing was decided")
@@ -86,13 +84,28 @@ def _at_least(name: str, what: str, rate: Rate, threshold: float) -> Check:
 def _comparable(report: RobustnessReport, baseline: RobustnessReport | None) -> RobustnessReport:
     if baseline is None:
         raise DataError("no baseline report was given", "a relative threshold compares with one", "give --baseline REPORT")
-    if (report.data.digest, report.threat, report.suite) != (baseline.data.digest, baseline.threat, baseline.suite):
+    ours, theirs = _subject(report), _subject(baseline)
+    if differing := [name for name in ours if ours[name] != theirs[name]]:
         raise DataError(
-            "the two reports are of different data, threat models or suites",
+            f"the two reports differ in {' and '.join(differing)}",
             "a comparison needs the same samples and attacks",
             "evaluate both models alike",
         )
+    if not 0 < len(report.outcomes) == len(baseline.outcomes):
+        raise DataError(
+            f"the reports hold {len(report.outcomes)} and {len(baseline.outcomes)} outcomes",
+            "a comparison needs both outcomes of every sample",
+            "evaluate both models again",
+        )
     return baseline
+
+
+def _subject(report: RobustnessReport) -> dict[str, Any]:
+    return {
+        "data": report.data.digest,
+        "threat model": report.threat,
+        "attacks": (report.suite, [row.attack for row in report.attacks]),
+    }
 
 
 def _difference(

@@ -2,15 +2,16 @@
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt
 
 from martensite.attacks import ATTACKS, PGD, Attack
 from martensite.certification import CERTIFIERS, Certifier, Smoothing
 from martensite.core.config import Config, canonical_json
 from martensite.core.files import sha256
 from martensite.core.registry import member_of
+from martensite.evaluation import Suite, load_suite
 from martensite.gates import Thresholds
 from martensite.models import ARCHITECTURES, Architecture
 from martensite.threat import ThreatModel
@@ -48,6 +49,11 @@ class CertifyPlan(Config):
     samples: PositiveInt = 100
 
 
+def _as_suite(given: Any) -> Any:
+    # Read now, not when the stage comes: so its attacks belong to the plan, and a mistake in them shows before any training.
+    return load_suite(given) if isinstance(given, str | Path) else given
+
+
 class Pipeline(Config):
     """A whole run.
 
@@ -62,7 +68,7 @@ class Pipeline(Config):
         train: Settings of the baseline's standard training.
         attack: Attacks shown on the baseline.
         harden: See `HardenPlan`.
-        suite: Suite that both models are evaluated with: a shipped name or a YAML file.
+        suite: Suite that both models are evaluated with: a shipped name, a YAML file, or a mapping.
         certify: See `CertifyPlan`.
         gate: Thresholds of the verdict.
     """
@@ -77,7 +83,7 @@ class Pipeline(Config):
     train: TrainingSettings = TrainingSettings()
     attack: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = (PGD(),)
     harden: HardenPlan = HardenPlan()
-    suite: str = "standard"
+    suite: Annotated[Suite, BeforeValidator(_as_suite)] = load_suite("standard")
     certify: CertifyPlan = CertifyPlan()
     gate: Thresholds = Thresholds()
 

@@ -1,7 +1,6 @@
 """What a stage has to work with: the plan, and what earlier stages left."""
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
 
 from martensite.artifacts import load_bundle
 from martensite.core.engine import Engine
@@ -27,12 +26,15 @@ class Run:
     directory: RunDirectory
     engine: Engine
     listener: Listener
+    _parts: dict[str, Dataset] = field(default_factory=dict, repr=False)
 
     def data(self, split: str) -> Dataset:
         """The ``"train"``, ``"validation"`` or ``"test"`` part of the data."""
-        plan = self.pipeline.data
-        limit = plan.limit if split == "test" else None
-        return _load(plan.source, split, plan.label, plan.scale, limit)
+        if split not in self._parts:
+            plan = self.pipeline.data
+            limit = plan.limit if split == "test" else None
+            self._parts[split] = load_data(plan.source, split, label=plan.label, scale=plan.scale, limit=limit)
+        return self._parts[split]
 
     def baseline(self) -> Classifier:
         """The model before hardening."""
@@ -41,8 +43,3 @@ class Run:
     def hardened(self) -> Classifier:
         """The model after it."""
         return load_bundle(self.directory.stage("harden") / "model")
-
-
-@cache
-def _load(source: str, split: str, label: str | None, scale: str | None, limit: int | None) -> Dataset:
-    return load_data(source, split, label=label, scale=scale, limit=limit)

@@ -1,7 +1,7 @@
 """Clean-against-adversarial pairs of the baseline, for the report."""
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from martensite.attacks import undisturbed
 from martensite.models import Classifier
@@ -13,11 +13,11 @@ def pairs(run: Run) -> list[Pair]:
     """The adversarials that the attack stage kept, with what the baseline says of each and how surely."""
     data, model = run.data("test"), run.baseline()
     file = run.directory.stage("attack") / "examples.safetensors"
-    with safe_open(file, "pt") as stored:
-        shown, examples = (
-            stored.metadata()["attack"],
-            {name: stored.get_tensor(name) for name in ("index", "adversarial")},
-        )
+    try:
+        with safe_open(file, "pt") as stored:
+            shown, examples = stored.metadata()["attack"], {name: stored.get_tensor(name) for name in ("index", "adversarial")}
+    except (SafetensorError, OSError, LookupError, TypeError) as error:
+        raise run.directory.damaged("attack", file.name, error) from None
     names, index = data.class_names, examples["index"].tolist()
     if not index:
         return []

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from martensite.core.errors import DataError
 from martensite.core.events import silent
 from martensite.engine import LocalEngine
 from martensite.evaluation.report import RobustnessReport, RunReport
@@ -18,11 +19,16 @@ def render(report: RobustnessReport | RunReport, folder: Path) -> str:
 
     Args:
         report: Of one evaluation or of a run.
-        folder: Where the report lies; a run directory adds its gallery.
+        folder: Where the report lies; a run directory adds its gallery, if the data is still there as it was.
     """
     if isinstance(report, RobustnessReport):
         return render_robustness(report)
     directory = RunDirectory(folder, tuple(STAGES))
     if not directory.finished("attack"):
         return render_run(report, ())
-    return render_run(report, pairs(Run(Pipeline.parse(report.pipeline), directory, LocalEngine(), silent)))
+    run = Run(Pipeline.parse(report.pipeline), directory, LocalEngine(), silent)
+    try:
+        there = run.data("test").digest == report.hardened.data.digest
+    except DataError:  # a report can be read where its data is not
+        there = False
+    return render_run(report, pairs(run) if there else ())

@@ -29,13 +29,15 @@ def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, li
 
     Raises:
         RunError: ``out`` holds something else, or the data changed since the run began.
+        ConfigError, DataError, ModelError, ThreatError: the plan doesn't fit the data; the first stage finds out.
+        StorageError: the disk refused a write; finished stages are kept, and the next call goes on.
     """
     with opened(Path(out), pipeline, tuple(STAGES)) as directory:
         work = Run(pipeline, directory, engine or LocalEngine(), listener)
         for number, (name, stage) in enumerate(STAGES.items(), start=1):
             if directory.finished(name):
                 if name == "data":
-                    check_unchanged(work, directory.stage("data"))
+                    check_unchanged(work)
                 listener(Event(name, 1, 1, message="finished earlier"))
                 continue
             listener(Event(name, 0, 0, message=f"stage {number} of {len(STAGES)}"))

@@ -30,8 +30,12 @@ class Ball(Protocol):
         """A random point of ball and box."""
         ...
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box) -> Tensor:
-        """The direction of unit norm along which a loss with this gradient rises fastest from ``point``."""
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+        """The direction of unit norm along which a loss with this gradient rises fastest from ``point``.
+
+        ``length`` is what the direction will be multiplied with: where the best direction depends on how far the box lets each
+        feature move, it is the best one for a step of that length, and shorter than one if the box has no room for more.
+        """
         ...
 
     def diameter(self, size: int, box: Box) -> float:

@@ -27,7 +27,7 @@ class L0:
         kept = _largest(rng.uniform(x.shape[1:]).flatten(1), eps).view_as(x)
         return torch.where(kept, rng.uniform(x.shape[1:], *box).to(x), x)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
         """gradient / its largest entry: no finite step is steepest in L0, projection chooses the features."""
         largest = gradient.flatten(1).abs().amax(1).view(-1, *[1] * (gradient.dim() - 1))
         return gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)

@@ -30,12 +30,19 @@ class L1:
         delta = (share * rng.sign((size,))).view_as(x).to(x)
         return self.project(x + columns(eps, x) * delta, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box) -> Tensor:
-        """All of the step on the feature with the largest gradient that the box still lets move that way."""
-        blocked = ((gradient > 0) & (point >= box[1])) | ((gradient < 0) & (point <= box[0]))
-        free = gradient.masked_fill(blocked, 0.0).flatten(1)
-        best = free.abs().argmax(1, keepdim=True)
-        return torch.zeros_like(free).scatter_(1, best, free.gather(1, best).sign()).view_as(gradient)
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+        """From the largest gradient down, each feature as far as the box lets it move, until the length is spent.
+
+        With the whole step on one feature, projection takes away from those that stand at the box's faces already what the next
+        steps give back to them one by one: in many dimensions such an ascent stalls far from the optimum.
+        """
+        room = torch.where(gradient > 0, box[1] - point, point - box[0]).masked_fill(gradient == 0, 0.0)
+        share = (room / _positive(columns(length, point), point)).clamp(0.0, 1.0).flatten(1)  # of the step, that would fit
+        order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
+        ranked = share.gather(1, order)
+        left = (1.0 - (ranked.cumsum(1) - ranked)).clamp_min_(0.0)
+        taken = torch.zeros_like(share).scatter_(1, order, torch.minimum(ranked, left))
+        return taken.view_as(gradient) * gradient.sign()
 
     def diameter(self, size: int, box: Box) -> float:
         """The width of the box times the number of features."""
@@ -69,6 +76,11 @@ def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
     result = clamped.clone()
     result[over] = (start + delta.sign() * length).view_as(x[over]).to(x.dtype).clamp_(*box)
     return result
+
+
+def _positive(length: Eps, x: Tensor) -> Eps:
+    tiny = torch.finfo(x.dtype).tiny
+    return length.clamp_min(tiny) if isinstance(length, Tensor) else max(length, tiny)
 
 
 def _threshold(wanted: Tensor, room: Tensor, budget: Tensor) -> Tensor:

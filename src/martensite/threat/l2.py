@@ -31,7 +31,7 @@ class L2:
         radius = (rng.uniform((1,)).to(x) ** (1.0 / size)).view(-1, *[1] * (x.dim() - 1))
         return self.project(x + columns(eps, x) * radius * direction, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
         """gradient / its length; zero where the gradient is zero."""
         # Dividing by the largest entry first keeps squares of tiny gradients (saturated softmax) from vanishing.
         largest = gradient.flatten(1).abs().amax(1).view(-1, *[1] * (gradient.dim() - 1))

@@ -23,7 +23,7 @@ class Linf:
         noise = rng.uniform(x.shape[1:], -1.0, 1.0).to(x)
         return self.project(x + columns(eps, x) * noise, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
         """sign(gradient)."""
         return gradient.sign()
 

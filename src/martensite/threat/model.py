@@ -85,9 +85,9 @@ class ThreatModel(Config):
         """A random point of ball and box for each sample."""
         return self.ball.random_start(x, self.eps, self.box, rng)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor) -> Tensor:
-        """The unit direction (n, *d) along which a loss with this gradient rises fastest from ``point``."""
-        return self.ball.steepest_step(gradient, point, self.box)
+    def steepest_step(self, gradient: Tensor, point: Tensor, length: Eps = 0.0) -> Tensor:
+        """The unit direction (n, *d) along which a loss with this gradient rises fastest from ``point``, in a step that long."""
+        return self.ball.steepest_step(gradient, point, self.box, length)
 
     def at(self, eps: float) -> "ThreatModel":
         """The same threat model with another eps."""

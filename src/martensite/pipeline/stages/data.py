@@ -1,11 +1,12 @@
-"""Stage 1: load the three parts of the data and note their digests."""
+"""Stage 1: load the three parts of the data, note their digests, and see that the plan fits them."""
 
-import json
 from pathlib import Path
 
-from martensite.core.errors import DataError, RunError
+from martensite.core.errors import ConfigError, DataError, RunError
 from martensite.core.files import write_json
 from martensite.evaluation.evaluate import record
+from martensite.evaluation.report import DataRecord
+from martensite.pipeline.checks import check_plan
 from martensite.pipeline.context import Run
 
 PARTS = ("train", "validation", "test")
@@ -21,19 +22,28 @@ def data_stage(run: Run, folder: Path) -> None:
             "every class needs some",
             "drop those classes, or add samples",
         )
+    check_plan(run)
     write_json(folder / "data.json", [record(part).model_dump(mode="json") for part in parts])
 
 
-def check_unchanged(run: Run, folder: Path) -> None:
+def recorded(run: Run) -> tuple[DataRecord, ...]:
+    """What the run began with, a record a part."""
+    try:
+        return tuple(DataRecord.parse(part) for part in run.directory.read("data", "data.json"))
+    except (ConfigError, TypeError) as error:
+        raise run.directory.damaged("data", "data.json", error) from None
+
+
+def check_unchanged(run: Run) -> None:
     """Refuse to resume a run whose data is no longer what it began with.
 
     Raises:
         RunError: a part has another digest.
     """
-    for noted, part in zip(json.loads((folder / "data.json").read_text()), PARTS, strict=True):
-        if noted["digest"] != (found := run.data(part).digest):
+    for noted, part in zip(recorded(run), PARTS, strict=False):
+        if noted.digest != (found := run.data(part).digest):
             raise RunError(
-                f"the {part} data has digest {found[:19]}..., and the run began with {noted['digest'][:19]}...",
+                f"the {part} data has digest {found[:19]}..., and the run began with {noted.digest[:19]}...",
                 "a run is about one dataset",
                 "restore the data, or start a new run with another --out",
             )

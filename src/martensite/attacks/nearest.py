@@ -1,0 +1,89 @@
+"""The nearest adversarial found so far for each sample of a batch: what a minimum-norm attack returns."""
+
+import torch
+from torch import Tensor
+
+from martensite.attacks.linear import length
+from martensite.attacks.losses import ascend
+from martensite.attacks.oracle import Oracle
+from martensite.threat import ThreatModel
+from martensite.threat.ball import columns
+
+ROUNDING = 16.0  # a lead below this many units in the last place of the largest logit may not survive another batch's rounding
+INSIDE = 0.1  # share of the lead that a step towards the boundary aims to keep, so that it lands on the right side
+
+
+class Nearest:
+    """Keeps, sample by sample, the adversarial with the least distance.
+
+    Args:
+        x: (n, *d) clean inputs.
+        y: (n,) the class to leave, or to reach.
+        threat: Norm, box and goal; its eps plays no part.
+
+    Attributes:
+        point: (n, *d) the nearest adversarial, or x itself.
+        distance: (n,) its distance, infinite where there is none.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, threat: ThreatModel) -> None:
+        self._x, self._y, self._threat = x, y, threat
+        self.point = x.clone()
+        self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+
+    @property
+    def found(self) -> Tensor:
+        """(n,) bool: there is an adversarial."""
+        return self.distance.isfinite()
+
+    def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(m,) by how much the goal is reached, less what rounding may take away: positive for an adversarial."""
+        y = self._y if rows is None else self._y[rows]
+        rounding = ROUNDING * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
+        return ascend("margin", y, self._threat.goal)(logits) - rounding
+
+    def note(self, point: Tensor, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Take what is adversarial and nearer.
+
+        Args:
+            point: (m, *d) inside the box.
+            logits: (m, K) at ``point``.
+            rows: (m,) which samples these are; None: all.
+
+        Returns:
+            (m,) bool: the points that are adversarial.
+        """
+        adversarial = self.lead(logits, rows) > 0
+        everyone = torch.arange(len(self._x), device=point.device) if rows is None else rows
+        chosen = adversarial.nonzero().squeeze(1)
+        places, point = everyone[chosen], point[chosen]
+        distance = length(point - self._x[places], self._threat.norm)
+        nearer = distance < self.distance[places]
+        self.point[places[nearer]], self.distance[places[nearer]] = point[nearer], distance[nearer]
+        return adversarial
+
+    def approach(self, oracle: Oracle, passes: int) -> None:
+        """Draw every adversarial towards its clean input, up to the decision boundary between them.
+
+        Croce and Hein 2020, arXiv:1907.02044, sec. 3.1 ("final search"): a secant step on the segment, again and again. Each aims
+        at a tenth of the lead instead of zero, or rounding would decide on which side of the boundary it ends.
+
+        Args:
+            oracle: The model.
+            passes: Forward passes, one of them at the clean input; fewer than 2 change nothing.
+        """
+        rows = self.found.nonzero().squeeze(1)
+        if passes < 2 or not len(rows):
+            return
+        x, outer = self._x[rows], self.point[rows]
+        low, high = torch.zeros_like(self.distance[rows]), torch.ones_like(self.distance[rows])
+        both = oracle.logits(torch.cat([x, outer]), rows).chunk(2)
+        low_lead, high_lead = self.lead(both[0], rows), self.lead(both[1], rows)
+        for _ in range(passes - 2):
+            aim = INSIDE * high_lead
+            weight = high - (high - low) * ((high_lead - aim) / (high_lead - low_lead)).clamp(0.0, 1.0).nan_to_num(0.0)
+            point = (x + columns(weight, x) * (outer - x)).clamp_(*self._threat.box)
+            logits = oracle.logits(point, rows)
+            lead, inside = self.lead(logits, rows), self.note(point, logits, rows)
+            high, high_lead = torch.where(inside, weight, high), torch.where(inside, lead, high_lead)
+            low, low_lead = torch.where(inside, low, weight), torch.where(inside, low_lead, lead)

@@ -1,0 +1,47 @@
+"""What a run knows of each sample so far: the best candidate, and how it was judged."""
+
+import torch
+from torch import Tensor
+
+from martensite.attacks.verify import Judgement
+
+
+class Record:
+    """Outcomes of n samples, updated as candidates are judged.
+
+    Attributes:
+        adversarial: (n, *d) the adversarial, or the latest attempt, or the clean input.
+        success: (n,) bool.
+        distance: (n,) float64 of ``adversarial``; infinite where a minimum-norm attack found none.
+        error: (n,) bool: some attack could not be run on it, and none broke it.
+        cost: (n,) int64 forward passes.
+        messages: What went wrong.
+    """
+
+    def __init__(self, clean: Tensor, success: Tensor) -> None:
+        self.adversarial, self.success = clean.clone(), success
+        self.distance = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+        self.error = torch.zeros_like(success)
+        self.cost = torch.ones(len(clean), dtype=torch.int64, device=clean.device)
+        self.messages: list[str] = []
+
+    def todo(self) -> Tensor:
+        """Positions of the samples that no attack has broken."""
+        return (~self.success).nonzero().squeeze(1)
+
+    def take(self, name: str, rows: Tensor, candidate: Tensor, verdict: Judgement, bounded: bool) -> None:
+        """Record judged candidates for the samples at ``rows``; a candidate outside ball or box is an error row."""
+        rejected = ~verdict.allowed | (~verdict.within & bounded)
+        if bool(rejected.any()):
+            self.fail(name, rows[rejected], f"{int(rejected.sum())} candidates were outside the ball or box and were rejected")
+        kept = rows[~rejected]
+        self.adversarial[kept], self.distance[kept] = candidate[~rejected], verdict.distance[~rejected]
+        if not bounded:  # a distance is that of an adversarial: there is none where none was found
+            self.distance[rows[~verdict.misclassified | rejected]] = torch.inf
+        self.success[rows] = verdict.misclassified & verdict.within & ~rejected
+        self.error &= ~self.success
+
+    def fail(self, name: str, rows: Tensor, reason: str) -> None:
+        """Mark samples as not measured."""
+        self.error[rows] = True
+        self.messages.append(f"{name}: {reason}")

@@ -1,0 +1,63 @@
+"""Finished batches of an attack on disk, so that a run that was killed goes on where it was.
+
+What is kept are candidates, not verdicts: a resumed run judges them afresh. A batch is found again only by the same model, data,
+threat model, attack, seed, precision and samples.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from martensite.attacks.oracle import Oracle
+from martensite.core.config import Config, canonical_json
+from martensite.core.errors import ModelError
+from martensite.core.files import sha256, write_bytes
+from martensite.models.access import Model
+from martensite.models.classifier import Classifier
+from martensite.models.digest import model_digest
+
+
+class Store:
+    """A folder of finished batches.
+
+    Args:
+        folder: Where they lie; one folder serves any number of runs.
+        model: The model under attack; its digest is part of every name.
+        run: Whatever else names the run: threat model, seed, precision.
+
+    Raises:
+        ModelError: a black box, which has no digest to recognise it by.
+    """
+
+    def __init__(self, folder: Path, model: Model, run: dict[str, object]) -> None:
+        if not isinstance(model, Classifier):
+            raise ModelError(
+                "a black box was given with a store", "its answers can't be recognised by a digest", "leave store= out"
+            )
+        self.folder, self._run = folder, {**run, "model": model_digest(model)}
+
+    def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path:
+        """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,)."""
+        batch = b"".join(part.cpu().contiguous().numpy().tobytes() for part in (x, aim, keys))
+        title = canonical_json({**self._run, "attack": method.model_dump(mode="json"), "batch": sha256(batch)})
+        return self.folder / f"{sha256(title.encode()).removeprefix('sha256:')[:32]}.safetensors"
+
+    def read(self, file: Path, oracle: Oracle) -> Tensor | None:
+        """The batch's candidates, its costs booked on the oracle; None if it isn't there or isn't whole."""
+        try:
+            kept = load(file.read_bytes())
+        except (OSError, SafetensorError):
+            return None
+        oracle.spent, oracle.claimed = kept["spent"].to(oracle.spent.device), kept["claimed"].to(oracle.spent.device)
+        passes = kept["passes"].tolist()
+        oracle.forwards, oracle.backwards = oracle.forwards + passes[0], oracle.backwards + passes[1]
+        return kept["candidate"].to(oracle.spent.device)
+
+    def write(self, file: Path, candidate: Tensor, oracle: Oracle, before: tuple[int, int]) -> None:
+        """Keep a batch; ``before`` are the oracle's pass counts when it began."""
+        passes = torch.tensor([oracle.forwards - before[0], oracle.backwards - before[1]])
+        tensors = {"candidate": candidate, "spent": oracle.spent, "claimed": oracle.claimed, "passes": passes}
+        write_bytes(file, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))

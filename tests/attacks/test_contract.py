@@ -1,0 +1,420 @@
+"""What every attack owes, whichever it is: a member of the registry is tested by being there.
+
+An attack that is slow, or that can't do what the others can, says so in one of the tables below.
+"""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from martensite.attacks import ATTACKS, Oracle, attack, undisturbed
+from martensite.core.errors import AccessError, ThreatError
+from martensite.core.rng import streams
+from martensite.models import Access, Classifier
+from martensite.threat import ThreatModel
+
+# Settings that keep a search short where its outcome doesn't matter; without an entry, the defaults.
+CHEAP = {
+    "pgd": {"steps": 5, "restarts": 2},
+    "apgd": {"steps": 8, "restarts": 2},
+    "apgd_targeted": {"steps": 5},
+    "mi_fgsm": {"steps": 4},
+    "ni_fgsm": {"steps": 4},
+    "di_fgsm": {"steps": 4},
+    "ti_fgsm": {"steps": 4},
+    "si_fgsm": {"steps": 4},
+    "vmi_fgsm": {"steps": 3, "neighbours": 3},
+    "vni_fgsm": {"steps": 3, "neighbours": 3},
+}
+# The smallest settings that make sense; without an entry, every whole number that may be 1 is 1.
+MINIMAL: dict[str, dict[str, object]] = {}
+# Attacks on images alone.
+IMAGES_ONLY = {"di_fgsm", "ti_fgsm"}
+# On a linear model, with the defaults: the least share of the optimal gain (bounded), or of the found distance that the shortest
+# one is (minimum norm). Linf is decided feature by feature, so the optimum is exact.
+REACHED = {"linf": 0.999, "l2": 0.95, "l1": 0.95, "l0": 0.95}
+REACH = {
+    ("pgd", "l1"): 0.9,  # the fixed step is long for ten features: test_pgd shows that shorter ones come closer
+    ("apgd", "l1"): 0.6,  # its sparse step doesn't look at the box
+    ("apgd_targeted", "l1"): 0.6,
+    ("di_fgsm", "linf"): 0.95,  # a shrunk image shows the model fewer of its pixels
+    ("ti_fgsm", "linf"): 0.1,  # it gives up gain here for transfer: random weights are all but smooth
+    ("ti_fgsm", "l2"): 0.25,
+}
+
+EPS = {"linf": 0.1, "l2": 0.6, "l1": 2.0, "l0": 3.0}
+N = 24
+SHAPES = {"table": (10,), "image": (2, 5, 5)}
+
+MEMBERS = [(cls, norm) for cls in ATTACKS for norm in cls.norms]
+IDS = [f"{cls.model_fields['kind'].default}-{norm}" for cls, norm in MEMBERS]
+every_member = pytest.mark.parametrize(("cls", "norm"), MEMBERS, ids=IDS)
+every_attack = pytest.mark.parametrize("cls", list(ATTACKS), ids=ATTACKS.names())
+every_shape = pytest.mark.parametrize("kind", SHAPES)
+
+
+def name(cls):
+    return cls.model_fields["kind"].default
+
+
+def cheap(cls):
+    return cls(**CHEAP.get(name(cls), {}))
+
+
+def minimal(cls):
+    if name(cls) in MINIMAL:
+        return cls(**MINIMAL[name(cls)])
+    whole = [key for key, field in cls.model_fields.items() if type(field.default) is int and field.default > 0]
+    return cls(**dict.fromkeys(whole, 1))
+
+
+def fits(cls, kind):
+    if kind != "image" and name(cls) in IMAGES_ONLY:
+        pytest.skip("an attack on images")
+
+
+def victim(kind, dtype=torch.float32):
+    """A small untrained net with batch normalisation and dropout; K = 2 for the table and 4 for the images."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if kind == "table":
+            net = nn.Sequential(nn.Linear(10, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 2))
+            model = Classifier(net, 2)
+        else:
+            conv = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout2d(0.5)]
+            model = Classifier(nn.Sequential(*conv, nn.Flatten(), nn.Linear(150, 4)), 4, mean=(0.4, 0.5), std=(0.3, 0.2))
+        for _ in range(30):  # running statistics that fit the inputs
+            model.train()(torch.rand(64, *SHAPES[kind]))
+    return model.to(dtype).eval()
+
+
+def samples(model, kind, dtype=torch.float32):
+    """Inputs, a few of them with features on the box's faces, and the labels that the model gives them."""
+    x = torch.rand(N, *SHAPES[kind], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x[:4] = x[:4].round()
+    x = x.to(dtype)
+    with torch.no_grad():
+        return x, model(x.to(model.dtype)).argmax(1)
+
+
+def length(norm, change):
+    change = np.abs(change.double().numpy().reshape(len(change), -1))
+    return {"linf": change.max(1), "l2": np.sqrt((change**2).sum(1)), "l1": change.sum(1), "l0": (change > 0).sum(1)}[norm]
+
+
+def rounding(norm, x):
+    size = x[0].numel()
+    return 2 * torch.finfo(x.dtype).eps * {"linf": 1.0, "l2": math.sqrt(size), "l1": size, "l0": 0.0}[norm]
+
+
+def perturb(method, model, x, y, threat, until_broken=False, seed=0):
+    with undisturbed(model):
+        return method.perturb(Oracle(model, until_broken), x, y, threat, streams(seed, "contract", len(x)))
+
+
+# what an attack returns
+
+
+@every_member
+@every_shape
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("until_broken", [True, False], ids=["until broken", "full course"])
+def test_ball_box_and_dtype_are_kept(cls, norm, kind, dtype, until_broken):
+    fits(cls, kind)
+    model = victim(kind, dtype)
+    x, y = samples(model, kind, dtype)
+    given = x.clone(), y.clone()
+    z = perturb(cheap(cls), model, x, y, ThreatModel(norm=norm, eps=EPS[norm]), until_broken)
+    assert z.shape == x.shape
+    assert z.dtype == dtype
+    assert not z.requires_grad
+    assert z.isfinite().all()
+    assert z.min() >= 0
+    assert z.max() <= 1
+    if cls.bounded:
+        assert length(norm, z - x).max() <= EPS[norm] + rounding(norm, x)
+    assert torch.equal(x, given[0])
+    assert torch.equal(y, given[1])
+
+
+@every_member
+@every_shape
+def test_what_the_engine_says_is_so(cls, norm, kind):
+    fits(cls, kind)
+    model = victim(kind)
+    x, y = samples(model, kind)
+    result = attack(cheap(cls), model, x, y, ThreatModel(norm=norm, eps=EPS[norm]), batch_size=10)
+    assert not result.error.any()
+    assert result.messages == ()
+    assert result.correct.all()
+    with torch.no_grad():
+        predicted = model(result.adversarial).argmax(1)
+    far = length(norm, result.adversarial - x)
+    assert (predicted != y)[result.success].all()
+    assert far[result.success.numpy()].max(initial=0) <= EPS[norm] + rounding(norm, x)
+    found = result.distance.isfinite().numpy()
+    np.testing.assert_allclose(result.distance.numpy()[found], far[found], rtol=1e-5, atol=1e-6)
+    assert found.all() or not cls.bounded
+    if cls.bounded:
+        assert torch.equal(predicted != y, result.success)
+
+
+@every_member
+def test_targets_are_reached_or_refused(cls, norm):
+    model = victim("image")
+    x, y = samples(model, "image")
+    threat = ThreatModel(norm=norm, eps=EPS[norm], goal="targeted")
+    try:
+        cheap(cls).check(model, threat)
+    except ThreatError:
+        return
+    target = (y + 1) % 4
+    result = attack(cheap(cls), model, x, y, threat, target=target)
+    assert not result.error.any()
+    with torch.no_grad():
+        logits = model(result.adversarial)
+    assert (logits.argmax(1) == target)[result.success].all()
+    if cls.bounded:
+        assert torch.equal(logits.argmax(1) == target, result.success)
+    before, after = (torch.log_softmax(values, 1)[range(N), target].mean() for values in (model(x), logits))
+    assert after > before
+
+
+# randomness
+
+
+@every_member
+@every_shape
+def test_the_same_seed_gives_the_same_bits(cls, norm, kind):
+    fits(cls, kind)
+    model = victim(kind)
+    x, y = samples(model, kind)
+    threat = ThreatModel(norm=norm, eps=EPS[norm])
+    first, second = (attack(cheap(cls), model, x, y, threat, seed=3, batch_size=10) for _ in range(2))
+    assert torch.equal(first.adversarial, second.adversarial)
+    assert torch.equal(first.success, second.success)
+    assert (first.forwards, first.backwards) == (second.forwards, second.backwards)
+
+
+@every_member
+@every_shape
+def test_draws_belong_to_samples_not_to_batches(cls, norm, kind):
+    # In float64, so that another batch's rounding can't tip a sign.
+    fits(cls, kind)
+    model = victim(kind, torch.float64)
+    x, y = samples(model, kind, torch.float64)
+    threat = ThreatModel(norm=norm, eps=EPS[norm])
+    whole = attack(cheap(cls), model, x, y, threat, batch_size=64)
+    small = attack(cheap(cls), model, x, y, threat, batch_size=7)
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(0))[:15]
+    part = attack(cheap(cls), model, x[order], y[order], threat, indices=order)
+    torch.testing.assert_close(small.adversarial, whole.adversarial, rtol=0, atol=1e-7)
+    torch.testing.assert_close(part.adversarial, whole.adversarial[order], rtol=0, atol=1e-7)
+    assert torch.equal(small.success, whole.success)
+    assert torch.equal(part.success, whole.success[order])
+    assert small.forwards == whole.forwards
+
+
+@every_member
+def test_global_random_state_is_neither_read_nor_written(cls, norm):
+    model = victim("image")
+    x, y = samples(model, "image")
+    threat = ThreatModel(norm=norm, eps=EPS[norm])
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    first = attack(cheap(cls), model, x, y, threat)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert np.array_equal(np.random.get_state()[1], before[2])
+    with torch.random.fork_rng():
+        torch.manual_seed(4321)
+        assert torch.equal(attack(cheap(cls), model, x, y, threat).adversarial, first.adversarial)
+
+
+# the model is as before
+
+
+def disturb(model):
+    """A pattern of flags and gradients that no attack would make by itself."""
+    for place, module in enumerate(model.modules()):
+        module.training = place % 2 == 0
+    for place, parameter in enumerate(model.parameters()):
+        parameter.requires_grad_(place % 3 != 0)
+        parameter.grad = torch.full_like(parameter, 0.5) if place % 2 else None
+
+
+def snapshot(model):
+    return (
+        [module.training for module in model.modules()],
+        [parameter.requires_grad for parameter in model.parameters()],
+        [None if parameter.grad is None else parameter.grad.tolist() for parameter in model.parameters()],
+        {key: value.tolist() for key, value in model.state_dict().items()},
+        [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.net.modules()],
+    )
+
+
+@every_member
+@every_shape
+def test_the_model_is_as_before(cls, norm, kind):
+    fits(cls, kind)
+    model = victim(kind)
+    x, y = samples(model, kind)
+    disturb(model)
+    before = snapshot(model)
+    result = attack(cheap(cls), model, x, y, ThreatModel(norm=norm, eps=EPS[norm]))
+    assert result.correct.all()  # evaluation mode, whatever the flags say
+    assert snapshot(model) == before
+
+
+@every_member
+@pytest.mark.parametrize("fault", [RuntimeError("out of luck"), KeyboardInterrupt()], ids=["error", "Ctrl-C"])
+def test_the_model_is_as_before_when_an_attack_breaks_off(cls, norm, fault):
+    model = victim("image")
+    x, y = samples(model, "image")
+    disturb(model)
+    calls = 0
+
+    def fail(module, args):
+        nonlocal calls
+        calls += 1
+        if calls >= 2:  # the first pass is the engine's own, over the clean inputs
+            raise fault
+
+    handle = model.net.register_forward_pre_hook(fail)
+    before = snapshot(model)
+    if isinstance(fault, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            attack(cheap(cls), model, x, y, ThreatModel(norm=norm, eps=EPS[norm]))
+    else:
+        result = attack(cheap(cls), model, x, y, ThreatModel(norm=norm, eps=EPS[norm]))
+        assert result.error.all()
+        assert not result.success.any()
+        assert not result.robust.any()
+        assert "out of luck" in result.messages[0]
+    assert snapshot(model) == before
+    handle.remove()
+
+
+# the closed form
+
+
+def linear(shape, seed):
+    """A linear model of two classes, and the weights w of its margin."""
+    generator = torch.Generator().manual_seed(seed)
+    layer = nn.Linear(math.prod(shape), 2)
+    layer.weight.data = torch.randn(2, math.prod(shape), generator=generator)
+    layer.bias.data = torch.randn(2, generator=generator)
+    return Classifier(nn.Sequential(nn.Flatten(), layer), 2), (layer.weight[1] - layer.weight[0]).detach().double().numpy()
+
+
+def optimum(norm, w, x, eps):
+    """The largest w . delta with |delta| <= eps and x + delta in the unit box, sample by sample."""
+    x = x.double().numpy().reshape(len(x), -1)
+    room = np.where(w > 0, 1 - x, x)
+    if norm == "linf":
+        return (np.abs(w) * np.minimum(eps, room)).sum(1)
+    if norm == "l2":
+        assert (eps * np.abs(w) / np.linalg.norm(w) <= room).all(), "the box must not cut: there is no closed form then"
+        return np.full(len(x), eps * np.linalg.norm(w))
+    order = np.argsort(-np.abs(w))
+    if norm == "l0":
+        return -np.sort(-np.abs(w) * room, axis=1)[:, : int(eps)].sum(1)
+    before = np.cumsum(room[:, order], 1) - room[:, order]
+    return (np.abs(w[order]) * np.minimum(room[:, order], np.clip(eps - before, 0, None))).sum(1)
+
+
+def least(norm, w, margin):
+    """The shortest way over a distance of `margin` to the decision boundary, far from the box's faces."""
+    if norm == "l0":
+        return np.array([1 + np.searchsorted(np.cumsum(-np.sort(-np.abs(w)) / 2), one) for one in margin])  # half a box of room
+    return margin / np.linalg.norm(w, {"linf": 1, "l2": 2, "l1": np.inf}[norm])
+
+
+@every_member
+@every_shape
+def test_on_a_linear_model_it_reaches_the_optimum(cls, norm, kind):
+    fits(cls, kind)
+    model, w = linear(SHAPES[kind], seed=5)
+    x = torch.rand(N, *SHAPES[kind], generator=torch.Generator().manual_seed(2))
+    if norm == "l2" or not cls.bounded:
+        x = 0.5 + 0.2 * (x - 0.5)
+    y = torch.zeros(N, dtype=torch.long)
+    share = REACH.get((name(cls), norm), REACHED[norm])
+    if cls.bounded:
+        eps = {"linf": 0.1, "l2": 0.3, "l1": 2.5, "l0": 3.0}[norm]
+        z = perturb(cls(), model, x, y, ThreatModel(norm=norm, eps=eps))
+        gain = (z - x).double().flatten(1).numpy() @ w
+        best = optimum(norm, w, x, eps)
+        assert (gain <= best + 1e-4).all()  # else the closed form, or the ball, is wrong
+        assert (gain / best).min() >= share
+        return
+    with torch.no_grad():
+        logits = model(x)
+        model.net[1].bias[0] += 0.3 * np.linalg.norm(w) - (logits[:, 0] - logits[:, 1]).mean()
+        margin = (model(x)[:, 0] - model(x)[:, 1]).double().numpy()
+    result = attack(cls(), model, x, y, ThreatModel(norm=norm, eps={"linf": 0.5, "l2": 5.0, "l1": 9.0, "l0": 9.0}[norm]))
+    attacked = margin > 0
+    ratio = least(norm, w, margin[attacked]) / result.distance.numpy()[attacked]
+    assert result.success.all()
+    assert (ratio <= 1 + 1e-4).all()
+    assert ratio.min() >= share
+
+
+# settings
+
+
+@every_attack
+def test_the_defaults_are_settings(cls):
+    assert cls().kind == name(cls) == ATTACKS.get(name(cls)).model_fields["kind"].default
+    assert set(cls.norms) <= set(EPS)
+    assert cls.norms
+    assert cls.needs in Access
+
+
+@every_attack
+@pytest.mark.parametrize("make", [lambda cls: cls(), cheap, minimal], ids=["defaults", "cheap", "minimal"])
+def test_settings_survive_every_record(cls, make):
+    method = make(cls)
+    assert cls.parse(method.model_dump()) == method
+    assert ATTACKS.build(json.loads(method.model_dump_json())) == method
+    assert ATTACKS.build(yaml.safe_load(yaml.safe_dump(method.model_dump(mode="json")))) == method
+    assert cls.model_validate_json(method.model_dump_json()) == method
+    assert hash(cls.parse(method.model_dump())) == hash(method)
+
+
+@every_member
+@every_shape
+def test_the_smallest_settings_work(cls, norm, kind):
+    fits(cls, kind)
+    model = victim(kind)
+    x, y = samples(model, kind)
+    for n in (1, N):
+        result = attack(minimal(cls), model, x[:n], y[:n], ThreatModel(norm=norm, eps=EPS[norm]))
+        assert not result.error.any(), result.messages
+
+
+@every_attack
+def test_other_norms_and_boxes_are_refused(cls):
+    model = victim("image")
+    for norm in set(EPS) - set(cls.norms):
+        with pytest.raises(ThreatError, match=f"does not support {norm}"):
+            cls().check(model, ThreatModel(norm=norm, eps=EPS[norm]))
+    with pytest.raises(ThreatError, match="box"):
+        cls().check(model, ThreatModel(norm=cls.norms[0], eps=1, box=(-1, 1)))
+
+
+@every_attack
+def test_a_model_that_grants_less_is_refused(cls):
+    model = victim("image")
+    for access in Access:
+        model.access = access
+        if access < cls.needs:
+            with pytest.raises(AccessError, match=f"needs {cls.needs.name.lower()}"):
+                cls().check(model, ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]]))
+        else:
+            cls().check(model, ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]]))

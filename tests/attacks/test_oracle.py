@@ -1,0 +1,140 @@
+"""The oracle: right gradients, right counts, and nobody's tensor touched."""
+
+import pytest
+import torch
+from torch import nn
+
+from martensite.attacks import Oracle, undisturbed
+from martensite.attacks.losses import ascend
+from martensite.core.errors import AccessError, ModelError
+from martensite.models import Access, Classifier
+
+
+def linear(dtype=torch.float32):
+    torch.manual_seed(0)
+    return Classifier(nn.Linear(4, 3).to(dtype), 3)
+
+
+def test_gradients_are_each_samples_own():
+    model, x, y = linear(torch.float64), torch.rand(5, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+    logits, gradient = Oracle(model).gradient(x, ascend("ce", y, "untargeted"))
+    weight = model.net.weight.detach()
+    assert torch.equal(logits, model(x).detach())
+    # d ce / d x = W^T (softmax - one-hot)
+    torch.testing.assert_close(gradient, (logits.softmax(1) - torch.eye(3, dtype=torch.float64)[y]) @ weight)
+
+
+def test_counts():
+    oracle, x = Oracle(linear()), torch.rand(5, 4)
+    oracle.logits(x)
+    assert (oracle.forwards, oracle.backwards) == (5, 0)
+    oracle.gradient(x[:3], ascend("ce", torch.tensor([0, 1, 2]), "untargeted"))
+    assert (oracle.forwards, oracle.backwards) == (8, 3)
+
+
+def test_nothing_returned_carries_a_graph():
+    oracle, x = Oracle(linear()), torch.rand(2, 4, requires_grad=True)
+    logits, gradient = oracle.gradient(x, ascend("ce", torch.tensor([0, 1]), "untargeted"))
+    assert not any(tensor.requires_grad for tensor in (logits, gradient, oracle.logits(x)))
+    assert x.grad is None
+    with torch.no_grad():
+        assert torch.equal(oracle.gradient(x, ascend("ce", torch.tensor([0, 1]), "untargeted"))[1], gradient)
+
+
+def test_no_parameter_gets_a_gradient():
+    model = linear()
+    with undisturbed(model):
+        Oracle(model).gradient(torch.rand(2, 4), ascend("ce", torch.tensor([0, 1]), "untargeted"))
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+class BlackBox:
+    """Satisfies `Model` and can't be differentiated."""
+
+    classes, box, device, dtype = 2, (0.0, 1.0), torch.device("cpu"), torch.float32
+    calls = 0
+
+    def __init__(self, access):
+        self.access = access
+
+    def __call__(self, x):
+        self.calls += 1
+        return x[:, :2]
+
+
+@pytest.mark.parametrize("access", [Access.SCORES, Access.DECISIONS])
+def test_a_black_box_has_no_gradient(access):
+    model = BlackBox(access)
+    oracle = Oracle(model)
+    with pytest.raises(AccessError, match="black box"):
+        oracle.gradient(torch.rand(2, 2), lambda logits: logits[:, 0])
+    assert model.calls == oracle.forwards == oracle.backwards == 0
+    assert oracle.logits(torch.rand(2, 2)).shape == (2, 2)
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        x -= 0.5
+        return torch.relu_(x)[:, :3]
+
+
+def test_a_model_that_works_in_place_does_not_reach_the_caller():
+    x = torch.rand(5, 4)
+    before = x.clone()
+    oracle = Oracle(Classifier(InPlace(), 3))
+    expected = (before - 0.5).relu()[:, :3]
+    assert torch.equal(oracle.logits(x), expected)
+    logits, gradient = oracle.gradient(x, lambda logits: logits.sum(1))
+    assert torch.equal(logits, expected)
+    assert torch.equal(gradient[:, :3], (before[:, :3] > 0.5).float())
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_model_gets_its_precision_and_the_attack_keeps_its_own(dtype):
+    model = linear(dtype)
+    x = torch.rand(5, 4)
+    logits, gradient = Oracle(model).gradient(x, ascend("ce", torch.tensor([0, 1, 2, 0, 1]), "untargeted"))
+    assert gradient.dtype == torch.float32
+    assert logits.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert Oracle(model).logits(x).dtype == logits.dtype
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused(value):
+    model = linear()
+    model.net.bias.data[1] = value
+    for ask in (lambda oracle, x: oracle.logits(x), lambda oracle, x: oracle.gradient(x, lambda logits: logits[:, 0])):
+        with pytest.raises(ModelError, match="NaN or infinite logits for 5 of 5"):
+            ask(Oracle(model), torch.rand(5, 4))
+
+
+# undisturbed
+
+
+def test_flags_come_back_as_they_were():
+    model = Classifier(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 3)), 3)
+    model.train()
+    model.net[1].eval()
+    model.net[0].weight.requires_grad_(False)
+    modes = [module.training for module in model.modules()]
+    needed = [parameter.requires_grad for parameter in model.parameters()]
+    with undisturbed(model):
+        assert not any(module.training for module in model.modules())
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        with undisturbed(model):
+            pass
+        assert not any(module.training for module in model.modules())
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == needed
+    with pytest.raises(KeyboardInterrupt), undisturbed(model):
+        raise KeyboardInterrupt
+    assert [module.training for module in model.modules()] == modes
+    assert [parameter.requires_grad for parameter in model.parameters()] == needed
+
+
+def test_a_black_box_is_left_alone():
+    model = BlackBox(Access.SCORES)
+    with undisturbed(model):
+        pass
+    assert model.calls == 0
