@@ -59,7 +59,9 @@ def bench_model(hardened: bool = True) -> mt.Classifier:
 
 
 def _print(event: Event) -> None:
-    print(event.stage, f"{event.done}/{event.total}", {name: round(value, 4) for name, value in event.metrics.items()}, flush=True)
+    print(
+        event.stage, f"{event.done}/{event.total}", {name: round(value, 4) for name, value in event.metrics.items()}, flush=True
+    )
 
 
 if __name__ == "__main__":

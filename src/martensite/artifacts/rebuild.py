@@ -13,7 +13,7 @@ def rebuild(manifest: Manifest, tensors: dict[str, Tensor]) -> Classifier:
 
     Raises:
         ConfigError: an architecture that isn't registered, or unknown parameters of it.
-        ModelError: the tensors are of other shapes than the architecture's.
+        ModelError: the tensors have other names or shapes than the architecture's.
     """
     architecture = ARCHITECTURES.build(manifest.architecture)
     _check_sizes(architecture, manifest, tensors)
@@ -59,12 +59,14 @@ def _module(architecture: Architecture, shape: tuple[int, ...], classes: int) ->
 
 
 def _check_sizes(architecture: Architecture, manifest: Manifest, tensors: dict[str, Tensor]) -> None:
-    """Compare shapes on the meta device, where a layer takes no memory, whatever size an altered manifest asks for."""
+    """Compare names and shapes on the meta device, where a layer takes no memory, whatever an altered manifest asks for."""
     try:
         with torch.device("meta"):
             wanted = architecture.module(manifest.shape, manifest.classes).state_dict()
     except Exception:
         return  # what can't be built there is built for real, and then says what is wrong
-    for name in wanted.keys() & tensors.keys():
+    if odd := sorted(wanted.keys() ^ tensors.keys()):
+        raise ModelError(f"{odd[0]} is {'missing' if odd[0] in wanted else 'not a weight of this architecture'}")
+    for name in wanted:
         if wanted[name].shape != tensors[name].shape:
             raise ModelError(f"{name} is {tuple(tensors[name].shape)} and should be {tuple(wanted[name].shape)}")

@@ -53,9 +53,11 @@ def refusal(path: Path) -> str:
     """What to do with a weights file that isn't safetensors."""
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(9)
     except OSError:
         return "give a bundle folder"
+    if head[8:] == b"{":  # after the length of its header, whose first byte may be that of a pickle
+        return "give a bundle folder, or a factory of the module with --weights FILE.safetensors"
     # Pickle protocols 2 to 5 start with 0x80; torch.save writes a zip of pickles.
     if head[:1] == b"\x80" or head[:2] == b"PK" or path.suffix in PICKLES:
         return (

@@ -7,13 +7,15 @@ from torch import Tensor
 
 from martensite.attacks import undisturbed
 from martensite.core.config import Config
+from martensite.core.errors import DataError, ModelError
 from martensite.core.events import Listener, silent
 from martensite.core.registry import Registry
 from martensite.data.checks import check_inputs, check_labels
-from martensite.models import Classifier
+from martensite.models import Classifier, probe
 from martensite.threat import Norm, ThreatModel
 
 ABSTAIN = -1
+SAME = 0.02  # of the largest logit: rounding differs with the batch, a broken promise by far more
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +94,27 @@ def certify(
         listener: Gets an event a sample.
 
     Raises:
-        DataError: inputs or labels out of range.
+        DataError: inputs or labels out of range, not one index a sample.
         ModelError: a wrong or non-finite output, or a model that isn't a fixed function of its input.
         ConfigError: parameters under which no certificate is possible.
     """
     check_inputs(x, model.box)
     check_labels(y, len(x), model.classes)
+    places = torch.arange(len(x)) if indices is None else indices
+    if tuple(places.shape) != (len(x),):
+        raise DataError(f"indices has shape {tuple(places.shape)}", f"({len(x)},) is needed: one index a sample")
+    _check_function(model, x[:1])
     with undisturbed(model), torch.inference_mode():
-        places = torch.arange(len(x)) if indices is None else indices
         return method.certify(model, x.to(model.device, model.dtype), y, threat, radius, places, seed, listener)
+
+
+def _check_function(model: Classifier, x: Tensor) -> None:
+    """Refuse a model whose answer depends on chance, or on what else is in the batch: it has no certificate."""
+    low, high = (torch.full_like(x, end) for end in model.box)
+    first, again = (probe(model, torch.cat([x, other]))[0] for other in (low, high))
+    if float((first - again).abs().max()) > SAME * float(first.abs().max()):
+        raise ModelError(
+            "the model answers one input in two ways",
+            "a certificate is about a fixed function of the input",
+            "take out what is random or mixes the samples of a batch, e.g. batch normalisation without running statistics",
+        )

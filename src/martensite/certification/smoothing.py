@@ -5,7 +5,7 @@ the procedure CERTIFY of sec. 3.2.2.
 """
 
 import time
-from math import ceil, log
+from math import inf, log
 from typing import Literal
 
 import torch
@@ -20,6 +20,7 @@ from martensite.core.rng import generator
 from martensite.models import Classifier, check_logits
 from martensite.threat import ThreatModel
 
+FURTHEST = 6.0  # sigmas; to certify a longer radius would take over a billion samples
 BLOCK = 1000  # noisy copies a pass; fixed, because torch draws normals differently in other block sizes
 
 
@@ -81,24 +82,45 @@ class Smoothing(Certifier):
 
     def radius(self, count: int, n: int) -> float:
         """sigma * Phi^-1(p), p the one-sided Clopper-Pearson lower bound; 0 (abstain) where p <= 1/2."""
-        p = float(beta.ppf(self.alpha, count, n - count + 1)) if count else 0.0
-        return self.sigma * float(norm.ppf(p)) if p > 0.5 else 0.0
+        rest = float(beta.isf(self.alpha, n - count + 1, count)) if count else 1.0  # 1 - p, exact also where p is next to 1
+        return self.sigma * float(norm.isf(rest)) if rest < 0.5 else 0.0
 
     def least_n(self, radius: float) -> int:
-        """The least n at which all samples agreeing certify this radius: alpha ** (1 / n) >= Phi(radius / sigma)."""
-        p = float(norm.cdf(radius / self.sigma))
-        return ceil(log(self.alpha) / log(p))
+        """The least n at which all samples agreeing certify this radius: alpha ** (1 / n) >= Phi(radius / sigma).
+
+        Args:
+            radius: 0: any radius at all.
+
+        Raises:
+            ConfigError: the radius is beyond what a number of samples that can be spent certifies.
+        """
+        if radius > FURTHEST * self.sigma:
+            raise ConfigError(
+                f"radius is {radius:g} at sigma {self.sigma:g}",
+                f"beyond {FURTHEST:g} sigma a certificate takes over a billion samples",
+                "give a larger sigma or a shorter radius",
+            )
+        n = max(1, int(log(self.alpha) / float(norm.logcdf(radius / self.sigma))) - 1)
+        while not self._certifies(n, radius):  # the quotient is rounded, and a power of 1/2 still abstains
+            n += 1
+        return n
 
     def _check(self, radius: float | None) -> None:
-        if radius is not None and radius <= 0:
-            raise ConfigError(f"radius is {radius:g}", "a radius to certify is positive", "leave it out for the largest one")
+        if radius is not None and not 0 < radius < inf:
+            raise ConfigError(
+                f"radius is {radius:g}", "a radius to certify is positive and finite", "leave it out for the largest one"
+            )
         wanted = 0.0 if radius is None else radius
-        if self.radius(self.n, self.n) <= wanted - 1e-12 or self.radius(self.n, self.n) == 0.0:
+        if not self._certifies(self.n, wanted):
             raise ConfigError(
                 f"n is {self.n} at alpha {self.alpha:g} and sigma {self.sigma:g}",
                 f"no number of agreeing samples can certify radius {wanted:g}",
                 f"give n of at least {self.least_n(wanted)}",
             )
+
+    def _certifies(self, n: int, radius: float) -> bool:
+        """Whether n agreeing samples certify the radius."""
+        return self.radius(n, n) >= radius and self.radius(n, n) > 0
 
     def _counts(self, model: Classifier, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
         """int64 (K,) how often each class wins over n noisy copies of x (*d)."""

@@ -39,7 +39,7 @@ class Dataset:
     def __post_init__(self) -> None:
         check_inputs(self.x, self.box)
         check_labels(self.y, len(self.x), self.classes)
-        object.__setattr__(self, "x", self.x.to(torch.float32).contiguous())
+        object.__setattr__(self, "x", self.x.detach().to(torch.float32).contiguous())
         object.__setattr__(self, "y", self.y.to(torch.int64).contiguous())
         if not self.class_names:
             object.__setattr__(self, "class_names", tuple(str(k) for k in range(self.classes)))

@@ -30,7 +30,8 @@ def summarise_certificates(
         seed=seed,
         accuracy=Rate.of(int(right.sum()), n),
         certified=tuple(
-            CurvePoint(eps=radius, accuracy=Rate.of(int(certificates.certified(radius).sum()), n)) for radius in grid
+            CurvePoint(eps=radius, accuracy=Rate.of(int(certificates.certified(radius).sum()), n))
+            for radius in dict.fromkeys(grid)  # rounded, very short radii are one
         ),
         abstained=int(certificates.abstained.sum()),
         samples=int(certificates.samples.sum()),

@@ -52,7 +52,7 @@ def evaluate(
             "the threat model's goal is targeted", "robust accuracy is about any wrong class", "use goal untargeted"
         )
     probe(model, data.x[:2])
-    for method in suite.attacks:
+    for method in (*suite.attacks, *((suite.curve_attack,) if suite.curve and suite.curve_attack else ())):
         method.check(model, threat)
     started = time.perf_counter()
     plan = list(_plan(suite, threat, data))
@@ -92,16 +92,17 @@ def _plan(suite: Suite, threat: ThreatModel, data: Dataset) -> Iterator[_Job]:
         alone = sum(other.kind == method.kind for other in suite.attacks) == 1
         name = method.kind if alone else _full_name(method)
         yield _Job(name, method, threat)
+    least = 1.0 if threat.norm == "l0" else 0.0  # an L0 eps counts features
     widest = threat.ball.diameter(data.x[0].numel(), threat.box)
     for multiple in suite.curve:
-        if suite.curve_attack is not None and multiple not in (0.0, 1.0) and multiple * threat.eps <= widest:
+        if suite.curve_attack is not None and multiple not in (0.0, 1.0) and least <= multiple * threat.eps <= widest:
             yield _Job(suite.curve_attack.kind, suite.curve_attack, threat.at(multiple * threat.eps), multiple)
 
 
 def _full_name(method: Attack) -> str:
     """Kind and whatever was set, to tell apart two of a kind: ``"pgd(steps=50, loss=margin)"``."""
     given = method.model_dump(mode="json", exclude_defaults=True)
-    return f"{method.kind}({', '.join(f'{key}={value}' for key, value in given.items())})"
+    return f"{method.kind}({', '.join(f'{key}={value}' for key, value in given.items())})" if given else method.kind
 
 
 def _summarise(
@@ -144,7 +145,7 @@ def _summarise(
         for job, result in zip(plan, results, strict=True)
         if job.multiple is not None
     }
-    messages = [f"{message}" for _, result in own for message in result.messages]
+    messages = [message for result in results for message in result.messages]
     return RobustnessReport(
         model_digest=model_digest(model),
         data=record(data),

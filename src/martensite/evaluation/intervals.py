@@ -49,6 +49,8 @@ def paired_difference(
         confidence: In (0, 1).
     """
     n = both + first_only + second_only + neither
+    if min(both, first_only, second_only, neither) < 0:
+        raise ConfigError(f"counts are {(both, first_only, second_only, neither)}", "a count is not negative")
     first, second = both + first_only, both + second_only
     (low_1, high_1), (low_2, high_2) = wilson(first, n, confidence), wilson(second, n, confidence)
     rate_1, rate_2 = first / n, second / n

@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from martensite.core.config import Config
-from martensite.core.errors import ArtifactError
+from martensite.core.errors import ArtifactError, ConfigError
 from martensite.core.files import write_text
 from martensite.evaluation.intervals import clopper_pearson
 from martensite.threat import ThreatModel
@@ -38,7 +38,7 @@ class Report(Config):
             return cls.model_validate_json(path.read_bytes())
         except OSError as error:
             raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="give the path of a report.json") from None
-        except ValueError as error:
+        except (ValueError, ConfigError) as error:
             first = str(error).splitlines()[0]
             raise ArtifactError(f"{path} is no {cls.__name__}: {first}", "it is truncated, or another kind of file") from None
 

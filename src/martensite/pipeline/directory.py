@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TypeVar
 
-from martensite.core.errors import ArtifactError, RunError, StorageError
+from martensite.core.config import Config
+from martensite.core.errors import ArtifactError, ConfigError, RunError, StorageError
 from martensite.core.files import whole_folder, write_json
 from martensite.pipeline.config import Pipeline
+
+C = TypeVar("C", bound=Config)
 
 FORMAT = "martensite-run-1"
 # What a stage leaves beside its folder: without it the stage isn't finished.
@@ -52,16 +55,15 @@ class RunDirectory:
         """For checkpoints of the running stage."""
         return self.path / "work"
 
-    def read(self, name: str, file: str) -> Any:
-        """A JSON file that a finished stage left.
+    def read(self, name: str, file: str, kind: type[C]) -> C:
+        """What a finished stage left in a JSON file.
 
         Raises:
             ArtifactError: it is missing or damaged.
         """
-        path = self.stage(name) / file
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            return kind.parse(json.loads((self.stage(name) / file).read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, ConfigError) as error:
             raise self.damaged(name, file, error) from None
 
     def damaged(self, name: str, file: str, error: Exception) -> ArtifactError:

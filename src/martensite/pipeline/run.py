@@ -5,12 +5,13 @@ from pathlib import Path
 
 from martensite.core.engine import Engine
 from martensite.core.events import Event, Listener, silent
-from martensite.core.files import write_json
+from martensite.core.files import write_text
 from martensite.engine import LocalEngine
 from martensite.evaluation.report import RunReport
 from martensite.pipeline.config import Pipeline
 from martensite.pipeline.context import Run
 from martensite.pipeline.directory import opened
+from martensite.pipeline.records import Timing
 from martensite.pipeline.stages import STAGES
 from martensite.pipeline.stages.data import check_unchanged
 
@@ -44,6 +45,6 @@ def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, li
             started = time.perf_counter()
             with directory.finishing(name) as folder:
                 stage(work, folder)
-                write_json(folder / "timing.json", {"seconds": time.perf_counter() - started})
+                write_text(folder / "timing.json", Timing(seconds=time.perf_counter() - started).model_dump_json())
             listener(Event(name, 1, 1, message="done"))
         return RunReport.load(directory.path / "report.json")

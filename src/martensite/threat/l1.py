@@ -36,7 +36,7 @@ class L1:
         With the whole step on one feature, projection takes away from those that stand at the box's faces already what the next
         steps give back to them one by one: in many dimensions such an ascent stalls far from the optimum.
         """
-        room = torch.where(gradient > 0, box[1] - point, point - box[0]).masked_fill(gradient == 0, 0.0)
+        room = torch.where(gradient > 0, box[1] - point, point - box[0])
         share = (room / _positive(columns(length, point), point)).clamp(0.0, 1.0).flatten(1)  # of the step, that would fit
         order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
         ranked = share.gather(1, order)

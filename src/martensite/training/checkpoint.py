@@ -54,15 +54,18 @@ def read_checkpoint(path: Path, key: str, net: nn.Module, optimiser: Optimizer) 
     """Load weights and optimiser state in place.
 
     Raises:
-        ArtifactError: truncated or no checkpoint.
+        ArtifactError: unreadable, truncated or no checkpoint.
         RunError: it belongs to another configuration.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="give the path of a checkpoint file") from None
     try:
         tensors, length = load(content), int.from_bytes(content[:8], "little")
         meta = json.loads(content[8 : 8 + length])["__metadata__"]
         found, epoch, record = meta["key"], int(meta["epoch"]), json.loads(meta["record"])
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path} is no checkpoint: {error}", "it is truncated or altered", "delete it to start over"
         ) from None

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from martensite.attacks import Attack, Oracle, undisturbed
-from martensite.core.errors import ConfigError
+from martensite.core.errors import ConfigError, ThreatError
 from martensite.core.rng import Streams
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
@@ -40,9 +40,17 @@ class Context:
 
         Raises:
             ConfigError: training has no threat model.
+            ThreatError: the attack doesn't fit the model or the threat model, or doesn't stay in the ball.
         """
         if self._threat is None or self._rng is None:
             raise ConfigError("this objective attacks, and no threat model was given", remedy="give threat=ThreatModel(...)")
+        if not method.bounded:
+            raise ThreatError(
+                f"{method.kind} searches the box for the nearest adversarial",
+                "training needs adversarials inside the ball",
+                "choose a bounded attack, e.g. pgd",
+            )
+        method.check(self.model, self._threat)
         oracle = Oracle(self.model, until_broken=False)
         with undisturbed(self.model):
             adversarial = method.perturb(oracle, x, y, self._threat, self._rng.fork(method.kind)).detach()

@@ -8,12 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from martensite.attacks import attack
+from martensite.attacks import Oracle, attack, undisturbed
+from martensite.attacks.engine import BATCH
 from martensite.core.config import canonical_json
-from martensite.core.errors import DataError, ModelError
+from martensite.core.errors import DataError, ModelError, ThreatError
 from martensite.core.events import Event, Listener, silent
 from martensite.core.files import sha256
 from martensite.core.rng import derive, generator, streams
+from martensite.data.checks import check_inputs
 from martensite.data.dataset import Dataset
 from martensite.models import Classifier, probe
 from martensite.models.digest import model_digest
@@ -83,16 +85,18 @@ def fit(
         listener: Gets an event an epoch.
 
     Raises:
-        DataError: no validation data, or classes that the model doesn't have.
-        ModelError: no trainable parameter, a wrong output, or a loss that became NaN.
+        DataError: inputs outside the model's box, classes that it doesn't have, or validation data that is the training data.
+        ThreatError: a threat model that doesn't fit the data, the model or an attack.
+        ModelError: no trainable parameter, a wrong output, or a loss or logits that became NaN.
+        ArtifactError: the checkpoint is truncated or none.
         RunError: the checkpoint is of another configuration.
     """
-    _check(model, data, validation)
+    _check(model, data, validation, settings, threat)
     started = time.perf_counter()
     model = copy.deepcopy(model)
     optimiser = settings.make_optimiser(model.net)
     context = Context(model, threat)
-    x, y = data.x.to(model.device), data.y.to(model.device)
+    x, y = data.x.to(model.device, model.dtype), data.y.to(model.device)
     updates = -(-len(data) // settings.batch_size)
 
     history: list[Epoch] = []
@@ -108,22 +112,23 @@ def fit(
     for epoch in range(first, settings.epochs):
         order = torch.randperm(len(data), generator=generator(seed, stage, "order", epoch))
         model.train()
-        total = 0.0
+        total, seen = 0.0, 0
         # Dropout and its like draw from torch's global stream: lend it one that this epoch owns.
         with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
             torch.manual_seed(derive(seed, stage, "layers", epoch))
             for step in range(updates):
                 rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-                if len(rows) == 1 and len(data) > 1:
-                    continue  # a batch of one has no batch statistics; another epoch's order will hold the sample
+                if len(rows) == 1 and settings.batch_size > 1 and updates > 1:
+                    continue  # a rest of one has no batch statistics; another epoch's order will hold the sample
                 context.begin_batch(streams(seed, f"{stage}/epoch/{epoch}", rows).to(model.device))
                 for group in optimiser.param_groups:
-                    group["lr"] = settings.lr_at((epoch * updates + step) / (settings.epochs * updates))
+                    # At the middle of the update: at its start, the first update would have a learning rate of zero.
+                    group["lr"] = settings.lr_at((epoch * updates + step + 0.5) / (settings.epochs * updates))
                 loss = objective.loss(context, x[rows], y[rows]).total
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
-                total += loss.item() * len(rows)
+                total, seen = total + loss.item() * len(rows), seen + len(rows)
         if total - total != 0:
             raise ModelError(
                 f"the loss became {total} in epoch {epoch + 1}",
@@ -133,7 +138,7 @@ def fit(
         last = epoch + 1 == settings.epochs
         measured = last or (epoch + 1) % settings.validate_every == 0
         clean, robust = _validate(model, validation, settings, threat, seed, context) if measured else (None, None)
-        history.append(Epoch(epoch + 1, total / len(data), clean, robust))
+        history.append(Epoch(epoch + 1, total / seen, clean, robust))
         if measured and _score(history[-1]) >= _score(best):
             best, best_state = history[-1], _copy(model.net)
         if checkpoint is not None:
@@ -143,7 +148,7 @@ def fit(
                 "passes": [context.forwards, context.backwards],
             }
             write_checkpoint(checkpoint, key, model.net, optimiser, Progress(epoch + 1, best_state, record))
-        metrics = {"loss": total / len(data), "clean": clean, "robust": robust}
+        metrics = {"loss": total / seen, "clean": clean, "robust": robust}
         figures = {name: value for name, value in metrics.items() if value is not None}
         listener(Event(stage, epoch + 1, settings.epochs, "epoch", figures))
 
@@ -162,11 +167,11 @@ def _validate(
 ) -> tuple[float, float | None]:
     """Clean and robust accuracy on the validation data, with the same attack draws every time."""
     if threat is None:
-        model.eval()
-        with torch.inference_mode():
-            correct = model(data.x.to(model.device)).argmax(1) == data.y.to(model.device)
-        context.forwards += len(data)
-        return float(correct.float().mean()), None
+        oracle = Oracle(model)
+        with undisturbed(model):
+            batches = [oracle.logits(x.to(model.device)) for x in torch.split(data.x, BATCH)]
+        context.forwards += oracle.forwards
+        return float((torch.cat(batches).argmax(1).cpu() == data.y).float().mean()), None
     result = attack(settings.validation_attack, model, data.x, data.y, threat, seed=derive(seed, "validation"))
     context.forwards += result.forwards
     context.backwards += result.backwards
@@ -182,7 +187,7 @@ def _copy(net: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
 
 
-def _check(model: Classifier, data: Dataset, validation: Dataset) -> None:
+def _check(model: Classifier, data: Dataset, validation: Dataset, settings: TrainingSettings, threat: ThreatModel | None) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("every parameter of the model is frozen", "training needs some that require a gradient", "unfreeze them")
     if max(data.classes, validation.classes) > model.classes:
@@ -195,6 +200,17 @@ def _check(model: Classifier, data: Dataset, validation: Dataset) -> None:
         raise DataError(
             "training and validation data are the same", "the best epoch is chosen on held-out data", "split the data"
         )
+    if data.shape != validation.shape:
+        raise DataError(
+            f"training inputs have shape {data.shape} and validation inputs {validation.shape}", "both must mean the same inputs"
+        )
+    for part in (data, validation):
+        check_inputs(part.x, model.box)
+    if threat is not None:
+        if threat.goal != "untargeted":
+            raise ThreatError("the threat model's goal is targeted", "training is about any wrong class", "use goal untargeted")
+        threat.check_shape(data.x)
+        settings.validation_attack.check(model, threat)
     probe(model, data.x[:2])
 
 
@@ -211,6 +227,9 @@ def _key(
     """What a checkpoint belongs to."""
     parts = {
         "model": model_digest(model),
+        # What the digest leaves out: layers without weights, and what is frozen.
+        "layers": str(model.net),
+        "trainable": [name for name, parameter in model.net.named_parameters() if parameter.requires_grad],
         "data": data.digest,
         "validation": validation.digest,
         "stage": stage,

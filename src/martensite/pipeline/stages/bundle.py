@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from martensite.artifacts import load_bundle, read_manifest, save_bundle
-from martensite.core.files import write_json
+from martensite.core.files import write_text
 from martensite.models.digest import model_digest
 from martensite.pipeline.context import Run
+from martensite.pipeline.records import Bundled
 
 
 def bundle_stage(run: Run, folder: Path) -> None:
@@ -13,4 +14,4 @@ def bundle_stage(run: Run, folder: Path) -> None:
     source = run.directory.stage("harden") / "model"
     target = run.directory.path / "model"
     save_bundle(run.hardened(), target, threat=run.pipeline.threat, class_names=read_manifest(source).class_names)
-    write_json(folder / "bundle.json", {"digest": model_digest(load_bundle(target))})
+    write_text(folder / "bundle.json", Bundled(digest=model_digest(load_bundle(target))).model_dump_json())

@@ -2,20 +2,18 @@
 
 from pathlib import Path
 
-from martensite.core.errors import ConfigError, DataError, RunError
-from martensite.core.files import write_json
+from martensite.core.errors import DataError, RunError
+from martensite.core.files import write_text
 from martensite.evaluation.evaluate import record
-from martensite.evaluation.report import DataRecord
 from martensite.pipeline.checks import check_plan
 from martensite.pipeline.context import Run
-
-PARTS = ("train", "validation", "test")
+from martensite.pipeline.records import Parts
 
 
 def data_stage(run: Run, folder: Path) -> None:
     """Leaves data.json: name, size, shape and digest of each part."""
-    parts = [run.data(part) for part in PARTS]
-    missing = set(range(parts[0].classes)) - set(parts[0].y.tolist())
+    parts = {name: run.data(name) for name in Parts.model_fields}
+    missing = set(range(parts["train"].classes)) - set(parts["train"].y.tolist())
     if missing:
         raise DataError(
             f"classes {sorted(missing)} have no training sample",
@@ -23,15 +21,8 @@ def data_stage(run: Run, folder: Path) -> None:
             "drop those classes, or add samples",
         )
     check_plan(run)
-    write_json(folder / "data.json", [record(part).model_dump(mode="json") for part in parts])
-
-
-def recorded(run: Run) -> tuple[DataRecord, ...]:
-    """What the run began with, a record a part."""
-    try:
-        return tuple(DataRecord.parse(part) for part in run.directory.read("data", "data.json"))
-    except (ConfigError, TypeError) as error:
-        raise run.directory.damaged("data", "data.json", error) from None
+    records = Parts.parse({name: record(part) for name, part in parts.items()})
+    write_text(folder / "data.json", records.model_dump_json(indent=2))
 
 
 def check_unchanged(run: Run) -> None:
@@ -40,7 +31,7 @@ def check_unchanged(run: Run) -> None:
     Raises:
         RunError: a part has another digest.
     """
-    for noted, part in zip(recorded(run), PARTS, strict=False):
+    for part, noted in run.directory.read("data", "data.json", Parts):
         if noted.digest != (found := run.data(part).digest):
             raise RunError(
                 f"the {part} data has digest {found[:19]}..., and the run began with {noted.digest[:19]}...",

@@ -8,7 +8,6 @@ from martensite.pipeline.context import Run
 
 def gate_stage(run: Run, folder: Path) -> None:
     """Leaves verdict.json."""
-    measured = run.directory.stage("evaluate")
-    hardened = RobustnessReport.load(measured / "hardened.json")
-    baseline = RobustnessReport.load(measured / "baseline.json")
+    read = run.directory.read
+    hardened, baseline = (read("evaluate", f"{name}.json", RobustnessReport) for name in ("hardened", "baseline"))
     run.pipeline.gate.judge(hardened, baseline).save(folder / "verdict.json")

@@ -13,7 +13,7 @@ from martensite.evaluation.report import (
 )
 from martensite.pipeline.context import Run
 from martensite.pipeline.gallery import pairs
-from martensite.pipeline.stages.data import recorded
+from martensite.pipeline.records import Bundled, Parts, Timing
 from martensite.reporting import render_run
 
 EARLIER = ("data", "train", "attack", "harden", "evaluate", "certify", "bundle", "gate")
@@ -21,22 +21,22 @@ EARLIER = ("data", "train", "attack", "harden", "evaluate", "certify", "bundle",
 
 def report_stage(run: Run, folder: Path) -> None:
     """Leaves report.json and report.html at the top of the run directory."""
-    stage, read = run.directory.stage, run.directory.read
+    read = run.directory.read
     report = RunReport(
         name=run.pipeline.name,
         seed=run.pipeline.seed,
         pipeline=run.pipeline.model_dump(mode="json"),
         threat=run.pipeline.threat,
-        data=recorded(run),
-        baseline_training=TrainingRecord.parse(read("train", "training.json")),
-        hardened_training=TrainingRecord.parse(read("harden", "training.json")),
-        baseline=RobustnessReport.load(stage("evaluate") / "baseline.json"),
-        hardened=RobustnessReport.load(stage("evaluate") / "hardened.json"),
-        certification=CertificationReport.load(stage("certify") / "certificates.json"),
-        verdict=Verdict.load(stage("gate") / "verdict.json"),
-        bundle=read("bundle", "bundle.json")["digest"],
+        data=tuple(part for _, part in read("data", "data.json", Parts)),
+        baseline_training=read("train", "training.json", TrainingRecord),
+        hardened_training=read("harden", "training.json", TrainingRecord),
+        baseline=read("evaluate", "baseline.json", RobustnessReport),
+        hardened=read("evaluate", "hardened.json", RobustnessReport),
+        certification=read("certify", "certificates.json", CertificationReport),
+        verdict=read("gate", "verdict.json", Verdict),
+        bundle=read("bundle", "bundle.json", Bundled).digest,
         environment=Environment.here(),
-        timing={stage(name).name: read(name, "timing.json")["seconds"] for name in EARLIER},
+        timing={run.directory.stage(name).name: read(name, "timing.json", Timing).seconds for name in EARLIER},
     )
     write_text(run.directory.path / "report.html", render_run(report, pairs(run)))
     report.save(run.directory.path / "report.json")

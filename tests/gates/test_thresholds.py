@@ -1,0 +1,208 @@
+"""The gate decides by the ends of the interval, to the last bit, and never by what could not be measured."""
+
+import math
+
+import pytest
+
+from martensite.core.errors import ConfigError, DataError
+from martensite.evaluation.intervals import paired_difference
+from martensite.evaluation.report import Verdict
+from martensite.gates import Thresholds
+from martensite.threat import ThreatModel
+
+UP, DOWN = math.inf, -math.inf
+
+
+def words(verdict):
+    return {check.name: check.verdict for check in verdict.checks}
+
+
+@pytest.mark.parametrize("kind", ["clean", "robust"])
+def test_at_least_is_decided_by_the_ends_of_the_interval(kind, measured):
+    report = measured(robust=60, broken=20, misclassified=20)
+    rate = report.clean_accuracy if kind == "clean" else report.robust_accuracy
+    for threshold, verdict in [
+        (0.0, "PASS"),
+        (math.nextafter(rate.low, DOWN), "PASS"),
+        (rate.low, "PASS"),
+        (math.nextafter(rate.low, UP), "INCONCLUSIVE"),
+        (rate.value, "INCONCLUSIVE"),
+        (rate.high, "INCONCLUSIVE"),
+        (math.nextafter(rate.high, UP), "FAIL"),
+        (1.0, "FAIL"),
+    ]:
+        judged = Thresholds.parse({f"min_{kind}_accuracy": threshold}).judge(report)
+        assert judged.verdict == verdict, threshold
+        assert words(judged) == {f"min_{kind}_accuracy": verdict}
+
+
+def test_all_samples_right_still_is_no_proof_of_one(measured):
+    assert Thresholds(min_clean_accuracy=1.0).judge(measured(robust=100)).verdict == "INCONCLUSIVE"
+    assert Thresholds(min_clean_accuracy=0.0).judge(measured(misclassified=100)).verdict == "PASS"
+
+
+# Against a baseline. 100 samples; hardening turns 30 broken ones robust and 12 right ones wrong.
+BEFORE = ["robust"] * 20 + ["broken"] * 70 + ["misclassified"] * 10
+AFTER = ["robust"] * 50 + ["broken"] * 28 + ["misclassified"] * 22
+
+
+def test_a_drop_is_decided_by_the_ends_of_its_paired_interval(measured):
+    before, after = measured(outcomes=BEFORE), measured(outcomes=AFTER)
+    low, high = paired_difference(78, 12, 0, 10)
+    assert 0 < low < high < 1
+    for most, verdict in [
+        (1.0, "PASS"),
+        (high, "PASS"),
+        (math.nextafter(high, DOWN), "INCONCLUSIVE"),
+        (low, "INCONCLUSIVE"),
+        (math.nextafter(low, DOWN), "FAIL"),
+        (0.0, "FAIL"),
+    ]:
+        assert Thresholds(max_clean_drop=most).judge(after, before).verdict == verdict, most
+
+
+def test_a_gain_is_decided_by_the_ends_of_its_paired_interval(measured):
+    before, after = measured(outcomes=BEFORE), measured(outcomes=AFTER)
+    low, high = paired_difference(20, 30, 0, 50)
+    assert 0 < low < high < 1
+    for least, verdict in [
+        (0.0, "PASS"),
+        (low, "PASS"),
+        (math.nextafter(low, UP), "INCONCLUSIVE"),
+        (high, "INCONCLUSIVE"),
+        (math.nextafter(high, UP), "FAIL"),
+        (1.0, "FAIL"),
+    ]:
+        assert Thresholds(min_robust_gain=least).judge(after, before).verdict == verdict, least
+
+
+def test_the_difference_is_paired_by_sample_not_by_rate(measured):
+    same = measured(outcomes=["misclassified", "robust"] * 50)
+    swapped = measured(outcomes=["robust", "misclassified"] * 50)
+    assert Thresholds(max_clean_drop=0.05).judge(same, same).verdict == "PASS"
+    assert Thresholds(max_clean_drop=0.05).judge(swapped, same).verdict == "INCONCLUSIVE"
+
+
+def test_a_model_that_became_worse_has_no_gain(measured):
+    verdict = Thresholds(min_robust_gain=0.0).judge(measured(outcomes=BEFORE), measured(outcomes=AFTER))
+    assert verdict.verdict == "FAIL"
+    assert "-30.0%" in verdict.checks[0].reason
+
+
+def test_a_rise_is_no_drop(measured):
+    verdict = Thresholds(max_clean_drop=0.0).judge(measured(outcomes=BEFORE), measured(outcomes=AFTER))
+    assert verdict.verdict == "PASS"
+    assert "+12.0%" in verdict.checks[0].reason
+
+
+def test_the_worst_check_decides(measured):
+    report = measured(robust=60, broken=20, misclassified=20)
+    passing, open_, failing = {"min_clean_accuracy": 0.1}, {"min_robust_accuracy": 0.6}, {"min_robust_accuracy": 0.99}
+    assert Thresholds(**passing).judge(report).verdict == "PASS"
+    assert Thresholds(**passing, **open_).judge(report).verdict == "INCONCLUSIVE"
+    assert Thresholds(**passing, **failing).judge(report).verdict == "FAIL"
+    mixed = Thresholds(min_clean_accuracy=0.8, min_robust_accuracy=0.99).judge(report)
+    assert words(mixed) == {"min_clean_accuracy": "INCONCLUSIVE", "min_robust_accuracy": "FAIL"}
+    assert mixed.verdict == "FAIL"
+
+
+@pytest.mark.parametrize(("word", "code"), [("PASS", 0), ("FAIL", 1), ("INCONCLUSIVE", 3)])
+def test_exit_codes(word, code):
+    assert Verdict(verdict=word, checks=()).exit_code == code
+
+
+def test_no_threshold_decides_nothing(measured):
+    verdict = Thresholds().judge(measured(robust=100), measured(robust=1, broken=99))
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "no threshold" in verdict.checks[0].reason
+
+
+# What could not be measured
+
+
+@pytest.mark.parametrize("given", [{"min_robust_accuracy": 0.5}, {"min_clean_accuracy": 0.5}, {}])
+def test_samples_in_error_never_pass(given, measured):
+    report = measured(robust=199, error=1)
+    verdict = Thresholds(**given).judge(report)
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert words(verdict)["complete"] == "INCONCLUSIVE"
+    assert "1 of 200 samples could not be attacked" in verdict.checks[-1].reason
+
+
+def test_errors_are_not_counted_as_robust(measured):
+    assert Thresholds(min_robust_accuracy=0.65).judge(measured(robust=50, error=50)).verdict == "FAIL"
+
+
+def test_a_baseline_in_error_makes_no_gain(measured):
+    """The attack crashed on the baseline, so its robust accuracy is unknown, not 0."""
+    verdict = Thresholds(min_robust_gain=0.2).judge(measured(robust=100), measured(error=100))
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert "for the baseline" in verdict.checks[-1].reason
+
+
+def test_errors_of_a_baseline_that_nothing_compares_with_do_not_matter(measured):
+    thresholds = Thresholds(min_robust_accuracy=0.5, max_clean_drop=0.1)
+    assert thresholds.judge(measured(robust=100), measured(error=100)).verdict == "PASS"
+
+
+# What can't be compared
+
+
+@pytest.mark.parametrize("relative", ["max_clean_drop", "min_robust_gain"])
+def test_a_relative_threshold_needs_a_baseline(relative, measured):
+    with pytest.raises(DataError, match="--baseline"):
+        Thresholds.parse({relative: 0.1}).judge(measured(robust=10))
+
+
+@pytest.mark.parametrize("relative", ["max_clean_drop", "min_robust_gain"])
+@pytest.mark.parametrize("differing", ["data", "threat model", "attacks", "suite", "outcomes"])
+def test_incomparable_reports_are_refused(relative, differing, measured):
+    report = measured(robust=10)
+    other = {
+        "data": {"data": report.data.model_copy(update={"digest": "sha256:other"})},
+        "threat model": {"threat": ThreatModel(norm="linf", eps=0.2)},
+        "attacks": {"attacks": (report.attacks[0].model_copy(update={"attack": {"kind": "pgd", "steps": 1}}),)},
+        "suite": {"suite": "quick"},
+        "outcomes": {"outcomes": report.outcomes[1:]},
+    }[differing]
+    thresholds = Thresholds.parse({relative: 0.1})
+    with pytest.raises(DataError, match="attacks" if differing == "suite" else differing):
+        thresholds.judge(report, report.model_copy(update=other))
+
+
+def test_a_report_without_outcomes_is_refused(measured):
+    empty = measured(robust=10).model_copy(update={"outcomes": ()})
+    with pytest.raises(DataError, match="0 and 0 outcomes"):
+        Thresholds(min_robust_gain=0.1).judge(empty, empty)
+
+
+def test_incomparable_baselines_do_not_matter_to_absolute_thresholds(measured):
+    other = measured(robust=10).model_copy(update={"suite": "quick"})
+    assert Thresholds(min_robust_accuracy=0.5).judge(measured(robust=100), other).verdict == "PASS"
+
+
+@pytest.mark.parametrize("name", Thresholds.model_fields)
+@pytest.mark.parametrize("value", [-0.01, 1.01, 65, "65%", math.nan, math.inf, True])
+def test_thresholds_are_fractions(name, value):
+    with pytest.raises(ConfigError, match=name):
+        Thresholds.parse({name: value})
+
+
+def test_an_unknown_threshold_names_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'min_robust_accuracy'"):
+        Thresholds.from_yaml("min_robust_acuracy: 0.5")
+
+
+def test_a_verdict_reloads(measured, tmp_path):
+    verdict = Thresholds(min_robust_accuracy=0.5, max_clean_drop=0.1).judge(measured(outcomes=AFTER), measured(outcomes=BEFORE))
+    verdict.save(tmp_path / "verdict.json")
+    assert Verdict.load(tmp_path / "verdict.json") == verdict
+
+
+def test_reasons_give_figures_samples_and_threshold(measured):
+    verdict = Thresholds(min_robust_accuracy=0.55, max_clean_drop=0.02).judge(measured(outcomes=AFTER), measured(outcomes=BEFORE))
+    robust, drop = (check.reason for check in verdict.checks)
+    for part in ("50.0%", "on 100 samples", "55.0%", "linf eps 0.1", "straddles", "more samples would narrow it"):
+        assert part in robust
+    for part in ("-12.0%", "2.0%"):
+        assert part in drop
