@@ -45,7 +45,33 @@ _HOMES = {
 }
 _ROOMS = ("attacks", "certification", "core", "evaluation", "models", "threat")
 
-__all__ = sorted([*_HOMES, *_ROOMS, "__version__"])
+__all__ = [
+    "BlackBox",
+    "Classifier",
+    "Dataset",
+    "Pipeline",
+    "RobustnessReport",
+    "ThreatModel",
+    "Thresholds",
+    "__version__",
+    "attack",
+    "attacks",
+    "build",
+    "certification",
+    "certify",
+    "core",
+    "evaluate",
+    "evaluation",
+    "harden",
+    "load_bundle",
+    "load_data",
+    "models",
+    "objectives",
+    "run",
+    "save_bundle",
+    "threat",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

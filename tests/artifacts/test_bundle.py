@@ -243,6 +243,8 @@ def test_check_savable_refuses_before_the_work_what_save_would_after_it(model, t
         check_savable(model, tmp_path / "m")
     with pytest.raises(ModelError):
         check_savable(Classifier(Own(), 3), tmp_path / "new")
+    with pytest.raises(ArtifactError, match="takes no new folder"):
+        check_savable(model, tmp_path / "m" / "notes.txt" / "below")
     assert check_savable(model, tmp_path / "new") == model.architecture
     assert not (tmp_path / "new").exists()
 

@@ -50,11 +50,15 @@ def test_without_an_adversary_it_is_that_of_clean_accuracy(monkeypatch, tools, d
     assert fit(tools.make_model(), data, validation, Standard(), settings).best.number == 2
 
 
+def test_a_model_that_is_never_right_still_has_a_best_epoch(monkeypatch, tools, data, validation):
+    scripted(monkeypatch, [(0.0, None), (0.0, None)])
+    result = fit(tools.make_model(), data, validation, Standard(), QUICK)
+    assert result.best == result.history[-1]
+
+
 def test_the_figures_of_the_best_epoch_are_those_of_the_returned_model(tools, data, validation, threat):
     result = harden(tools.make_model("noisy"), data, threat, PGDAT(attack=FGSM()), validation, settings=QUICK, seed=3)
-    again = attack(
-        QUICK.validation_attack, result.model, validation.x, validation.y, threat, seed=derive(3, "validation")
-    )
+    again = attack(QUICK.validation_attack, result.model, validation.x, validation.y, threat, seed=derive(3, "validation"))
     assert result.best.clean == pytest.approx(float(again.correct.float().mean()))
     assert result.best.robust == pytest.approx(float(again.robust.float().mean()))
 
@@ -148,6 +152,12 @@ def test_the_given_model_stays_as_it_is(flags, tools, data, validation, threat):
     assert all(p.grad is None for p in model.parameters())
 
 
+def test_a_model_given_in_evaluation_mode_trains_in_training_mode(tools, data, validation):
+    one, other = (fit(tools.make_model("noisy").train(mode), data, validation, Standard(), QUICK).model for mode in (True, False))
+    assert one.net[1].num_batches_tracked > 0
+    assert tools.same(tools.weights(one), tools.weights(other))
+
+
 def test_the_result_keeps_the_conventions_of_the_model(data, validation):
     model = build({"kind": "mlp", "hidden": (4,)}, data.shape, 2, mean=0.4, std=0.2)
     trained = train(model, data, validation, epochs=1).model
@@ -197,8 +207,13 @@ def test_the_optimiser_holds_what_trains(tools):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": math.nan}, {"weight_decay": -1.0}, {"optimiser": "lion"}]
-    + [{"schedule": "linear"}, {"validate_every": 0}, {"validation_attack": "gpd"}, {"epoch": 3}],
+    [
+        *({key: 0} for key in ("epochs", "batch_size", "validate_every")),
+        *({"lr": value} for value in (0.0, -1e-3, math.nan)),
+        *({key: "unknown"} for key in ("optimiser", "schedule", "validation_attack")),
+        {"weight_decay": -1.0},
+        {"epoch": 3},
+    ],
 )
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigError):

@@ -8,6 +8,7 @@ trusts that what was meant is what is there.
 """
 
 import json
+import os
 from pathlib import Path
 
 from safetensors.torch import save
@@ -86,12 +87,15 @@ def check_savable(model: Classifier, path: str | Path, *, shape: tuple[int, ...]
 
     Raises:
         ModelError: no code-free description of the network exists.
-        ArtifactError: the path holds something that is no bundle.
+        ArtifactError: the path holds something that is no bundle, or is no place to write to.
     """
     path = Path(path)
     if path.exists() and not _replaceable(path):
         rule = f"only a bundle, {WEIGHTS} and {MANIFEST} in a folder of their own, is replaced"
         raise ArtifactError(f"{path} exists and is no bundle", rule, "choose another path")
+    parent = next(folder for folder in path.resolve().parents if folder.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+        raise ArtifactError(f"{path} can't be written", f"{parent} takes no new folder", "choose another path")
     return description(model, shape or model.shape or ())
 
 

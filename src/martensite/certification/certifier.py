@@ -110,9 +110,9 @@ def certify(
 
 def _check_function(model: Classifier, x: Tensor) -> None:
     """Refuse a model whose answer depends on chance, or on what else is in the batch: it has no certificate."""
-    low, high = (torch.full_like(x, end) for end in model.box)
-    first, again = (probe(model, torch.cat([x, other]))[0] for other in (low, high))
-    if float((first - again).abs().max()) > SAME * float(first.abs().max()):
+    company = [torch.full_like(x, end) for end in model.box]
+    answers = torch.cat([probe(model, torch.cat([x, x, x, x, other]))[:-1] for other in company])
+    if float((answers - answers[0]).abs().max()) > SAME * float(answers[0].abs().max()):
         raise ModelError(
             "the model answers one input in two ways",
             "a certificate is about a fixed function of the input",

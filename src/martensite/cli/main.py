@@ -46,6 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _outcome(words: list[str], debug: bool) -> int:
     try:
         code: Any = app(words, prog_name="martensite", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except MartensiteError as error:
         return _end(words, error, debug, error.exit_code)

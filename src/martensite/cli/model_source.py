@@ -67,8 +67,23 @@ def load_model(source: str, weights: Path | None, data: "Dataset", also: Sequenc
             "both must mean the same inputs",
             f"build the Classifier with box={tuple(data.box)}, and normalise inside by mean= and std=",
         )
+    if not also:  # a command that trains anew may give the outputs another meaning
+        _check_names(source, found.class_names, data.class_names)
     probe(found.model, data.x[:2])
     return found
+
+
+def _check_names(source: str, ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
+    """Labels in text are numbered as they come: in a part of the data the same number may mean another class."""
+    numbered = any(names == tuple(map(str, range(len(names)))) for names in (ours, theirs))
+    if not numbered and ours != theirs:
+        first = next(((a, b) for a, b in zip(ours, theirs, strict=False) if a != b), None)
+        what = (
+            f"class {ours.index(first[0])} {first[0]!r} and {first[1]!r}" if first else f"{len(ours)} and {len(theirs)} classes"
+        )
+        raise ModelError(
+            f"{source} and the data name {what}", "a class number must mean the same to both", "give data with the same classes"
+        )
 
 
 def _from_factory(place: str, factory: str, weights: Path | None, classes: int) -> "Classifier":

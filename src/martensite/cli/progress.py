@@ -47,7 +47,7 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        figures = "  ".join(f"{name} {value:.3f}" for name, value in event.metrics.items())
+        figures = "  ".join(f"{name} {_shown(value)}" for name, value in event.metrics.items())
         count = f"{event.done}/{event.total} {event.unit}" if event.unit else ""
         if self._live:
             self._draw(event, count, figures)
@@ -60,7 +60,11 @@ class Display:
         if event.stage not in self._tasks:
             self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, count="", figures="")
         task = self._tasks[event.stage]
-        fields: dict[str, Any] = {"count": count, "figures": figures or event.message} if event.unit or event.message else {}
+        fields: dict[str, Any] = (
+            {"count": count, "figures": "  ".join(part for part in (figures, event.message) if part)}
+            if event.unit or event.message
+            else {}
+        )
         if event.unit == "" and event.total == 0:
             self._progress.update(task, total=None, **fields)
             return
@@ -69,6 +73,11 @@ class Display:
             self._progress.update(task, total=total, completed=total)
             return
         self._progress.update(task, total=event.total, completed=event.done, **fields)
+
+
+def _shown(value: float) -> str:
+    """A rate or a loss with decimals, a count of two and more without."""
+    return f"{value:.0f}" if value >= 2 and value == int(value) else f"{value:.3f}"
 
 
 def show(text: object) -> None:

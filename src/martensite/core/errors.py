@@ -10,7 +10,7 @@
     │   ├── ArtifactError           a missing, truncated, altered or unsafe file
     │   └── RunError                a run directory that belongs to something else
     ├── BudgetError                 a query or time budget is spent
-    └── StorageError                the disk refused a write: nothing half-written stays
+    └── StorageError                the disk refused a write: nothing half-written stays; exit code 2 as well
 
 `MartensiteError` is also what the command line turns into one line on stderr; anything else is a bug and keeps its
 traceback.
@@ -77,3 +77,5 @@ class BudgetError(MartensiteError):
 
 class StorageError(MartensiteError):
     """A write failed (disk full, no permission); what was there before is unharmed."""
+
+    exit_code = 2  # not 1, which says that a gate failed

@@ -1,0 +1,273 @@
+"""Each command, end to end: for people, and with --json for machines."""
+
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from martensite.artifacts import load_bundle, read_manifest
+from martensite.data import load_data
+from martensite.evaluation import CertificationReport, RobustnessReport, RunReport, Verdict
+from martensite.models.digest import model_digest
+from martensite.threat import ThreatModel
+
+
+def without_timing(document):
+    if isinstance(document, dict):
+        return {key: without_timing(value) for key, value in document.items() if key != "timing"}
+    return [without_timing(item) for item in document] if isinstance(document, list) else document
+
+
+# train and harden
+
+
+def test_train(here, call):
+    result = call("train", "small_cnn", "--data", "data.npz", "--out", "new/m", "--epochs", 2)
+    assert result.code == 0
+    assert re.fullmatch(r"new/m: [\d.]+% validation accuracy \(epoch [12]\), [\d.]+ s\n", result.out)
+    assert "epoch" in result.err
+    model = load_bundle("new/m")
+    assert (model.shape, model.classes) == ((1, 8, 8), 3)
+
+
+def test_train_json(here, call_json):
+    result = call_json("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 2, "--seed", 5)
+    assert (result.code, result.err) == (0, "")
+    assert result.document["digest"] == model_digest(load_bundle("m"))
+    assert result.document["bundle"] == "m"
+    assert result.document["best_epoch"] in (1, 2)
+    assert 0 <= result.document["clean_validation_accuracy"] <= 1
+    assert result.document["backwards"] == 2 * len(load_data("data.npz", "train"))
+    again = call_json("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 2, "--seed", 5)
+    assert without_timing(again.document) == without_timing(result.document)
+    other = call_json("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 2, "--seed", 6)
+    assert other.document["digest"] != result.document["digest"]
+
+
+def test_train_goes_on_from_a_checkpoint_and_from_a_bundle(here, call, call_json):
+    words = ("train", "mlp", "--data", "data.npz", "--epochs", 2)
+    whole = call_json(*words, "--out", "a", "--resume", "work.safetensors").document
+    resumed = call_json(*words, "--out", "b", "--resume", "work.safetensors").document
+    assert resumed["digest"] == whole["digest"]
+    assert call("train", "a", "--data", "data.npz", "--epochs", 1, "--out", "c").code == 0
+    other = call(*words, "--out", "d", "--resume", "work.safetensors", "--lr", 0.5)
+    assert other.code == 2
+    assert "checkpoint of another configuration" in other.err
+
+
+def test_harden(here, call):
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", "0.05", "--epochs", 1, "--set", "attack={kind: pgd, steps: 2}")
+    result = call(*words, "--out", "h")
+    assert result.code == 0
+    assert re.match(r"h: on validation data [\d.]+% clean, [\d.]+% under linf eps 0.05 in \[0, 1\]", result.out)
+    assert read_manifest("h").threat == ThreatModel(norm="linf", eps=0.05)
+
+
+def test_harden_json_takes_the_bundles_threat_model(here, call_json):
+    result = call_json("harden", "hard", "--data", "data.npz", "--epochs", 1, "--out", "h")
+    assert (result.code, result.err) == (0, "")
+    assert result.document["threat"]["eps"] == 0.05
+    assert result.document["digest"] == model_digest(load_bundle("h"))
+    assert result.document["robust_validation_accuracy"] <= result.document["clean_validation_accuracy"]
+
+
+# attack
+
+
+def test_attack(here, call):
+    result = call("attack", "baseline", "--data", "data.npz", "--eps", "8/255", "--attack", "pgd", "--set", "steps=3")
+    assert result.code == 0
+    assert re.search(r"^clean accuracy +[\d.]+% \[", result.out, re.MULTILINE)
+    assert re.search(r"^robust accuracy +[\d.]+% \[.*under pgd, linf eps 0.03137 in \[0, 1\], n = 90$", result.out, re.MULTILINE)
+
+
+def test_attack_json_and_its_file(here, call_json):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.1, "--attack", "fgsm", "--samples", 30, "--out", "a.st")
+    result = call_json(*words)
+    assert (result.code, result.err) == (0, "")
+    data, saved = load_data("data.npz", limit=30), load_file("a.st")
+    assert result.document["data"] == data.digest
+    assert result.document["attack"]["kind"] == "fgsm"
+    assert saved["adversarial"].shape == data.x.shape
+    assert float((saved["adversarial"] - data.x).abs().max()) <= 0.1 + 1e-6
+    wrong = load_bundle("baseline")(saved["adversarial"]).argmax(1) != data.y
+    assert torch.equal(wrong, saved["success"])
+    assert result.document["robust_accuracy"]["count"] == int((~wrong).sum())
+    assert without_timing(call_json(*words).document) == without_timing(result.document)
+
+
+# evaluate, certify
+
+
+def test_evaluate(here, call):
+    words = ("evaluate", "baseline", "--data", "data.npz", "--eps", 0.05, "--suite", "suite.yaml", "--out", "new/results")
+    result = call(*words)
+    assert result.code == 0
+    for part in ("clean", "fgsm", "robust (worst case)", "Report: new/results/report.html"):
+        assert part in result.out
+    report = RobustnessReport.load(here / "new/results/report.json")
+    assert report.suite == "mine"
+    assert (here / "new/results/report.html").read_text().lstrip().startswith("<!doctype html>")
+
+
+def test_evaluate_json(here, call_json):
+    result = call_json("evaluate", "hard", "--data", "data.npz", "--suite", "quick", "--split", "test", "--seed", 1)
+    assert (result.code, result.err) == (0, "")
+    report = RobustnessReport.parse(result.document)
+    assert report.threat.eps == 0.05
+    assert report.data.split == "test"
+    assert report.seed == 1
+    assert report.model_digest == model_digest(load_bundle("hard"))
+    assert not list(here.glob("report*"))
+
+
+def test_certify(here, call):
+    words = ("certify", "hard", "--data", "data.npz", "--n", 100, "--samples", 6)
+    result = call(*words)
+    assert result.code == 0
+    assert "Certified accuracy (l2), n = 6" in result.out
+    assert "of 6 samples have no certificate" in result.out
+
+
+def test_certify_json_and_its_file(here, call_json):
+    result = call_json("certify", "hard", "--data", "data.npz", "--n", 100, "--samples", 6, "--sigma", 0.1, "--out", "c.json")
+    assert (result.code, result.err) == (0, "")
+    report = CertificationReport.parse(result.document)
+    assert report == CertificationReport.load(here / "c.json")
+    assert report.method["sigma"] == 0.1
+    assert len(report.radius) == 6
+
+
+def test_certify_at_one_radius(here, call_json):
+    document = call_json("certify", "hard", "--data", "data.npz", "--n", 100, "--samples", 6, "--radius", 0.05).document
+    assert set(document["radius"]) <= {0.0, 0.05}
+
+
+# gate
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "verdict"),
+    [
+        (("--min-clean-accuracy", 0.01), 0, "PASS"),
+        (("--min-robust-accuracy", 1), 1, "FAIL"),
+        (("--min-clean-accuracy", 0.01, "--min-robust-accuracy", 1), 1, "FAIL"),
+        (("--policy", "policy.yaml"), 1, "FAIL"),
+        (("--max-clean-drop", 1), 0, "PASS"),
+        (("--min-robust-gain", 1), 1, "FAIL"),
+    ],
+)
+@pytest.mark.parametrize("report", ["run", "run/report.json"])
+def test_gate(report, words, code, verdict, here, call, call_json):
+    # The tiny run's model is far from perfect, so that only the ends of the scale are sure.
+    result = call("gate", report, *words)
+    assert result.code == code
+    assert result.out.splitlines()[0] == verdict
+    assert not result.err
+    document = call_json("gate", report, *words)
+    assert (document.code, document.err) == (code, "")
+    assert Verdict.parse(document.document).verdict == verdict
+
+
+def test_gate_inconclusive(here, call, call_json):
+    rate = RunReport.load(here / "run/report.json").hardened.clean_accuracy
+    result = call("gate", "run", "--min-clean-accuracy", rate.value)
+    assert result.code == 3
+    assert result.out.splitlines()[0] == "INCONCLUSIVE"
+    assert "more samples would narrow it" in result.out
+    (here / "empty.yaml").write_text("{}")
+    assert call("gate", "run", "--policy", "empty.yaml").code == 3
+    assert call_json("gate", "run", "--min-clean-accuracy", rate.value).code == 3
+
+
+def test_gate_against_a_baseline(here, call):
+    assert call("gate", "after/report.json", "--baseline", "before/report.json", "--max-clean-drop", 1).code == 0
+    assert call("gate", "after", "--baseline", "before", "--max-clean-drop", 1).code == 0
+    result = call("gate", "after", "--max-clean-drop", 1)
+    assert result.code == 2
+    assert "--baseline" in result.err
+    assert call("gate", "after", "--baseline", "run", "--max-clean-drop", 1).code == 2  # other data
+
+
+def test_gate_takes_a_runs_own_baseline(here, call_json):
+    own = call_json("gate", "run", "--min-robust-gain", 0).document
+    report = RunReport.load(here / "run/report.json")
+    report.baseline.save(here / "b.json")
+    report.hardened.save(here / "h.json")
+    assert call_json("gate", "h.json", "--baseline", "b.json", "--min-robust-gain", 0).document == own
+    assert call_json("gate", "h.json", "--baseline", "run", "--min-robust-gain", 0).document == own
+
+
+# report
+
+
+@pytest.mark.parametrize("report", ["run", "run/report.json", "after", "after/report.json"])
+def test_report(report, here, call, call_json):
+    folder = report.partition("/")[0]
+    page = (here / folder / "report.html").read_text()
+    (here / folder / "report.html").unlink()
+    result = call("report", report)
+    assert result.code == 0
+    assert result.out.splitlines()[-1] == f"Report: {folder}/report.html"
+    assert (here / folder / "report.html").read_text() == page
+    document = call_json("report", report, "--out", "elsewhere/page.html")
+    assert (document.code, document.err) == (0, "")
+    assert document.document == json.loads((here / folder / "report.json").read_text())
+    assert (here / "elsewhere/page.html").read_text() == page
+
+
+# run
+
+
+def test_run(here, call):
+    result = call("run", "tiny.yaml", "--out", "out")
+    assert result.code == 0
+    assert "harden" in result.err
+    assert "baseline" in result.out
+    assert "robust (worst case)" in result.out
+    assert re.search(r"^PASS$", result.out, re.MULTILINE)
+    assert re.search(r"^Report: out/report.html   \(\d+ s\)$", result.out, re.MULTILINE)
+    again = call("run", "tiny.yaml", "--out", "out", "--resume")
+    assert again.code == 0
+    assert again.out == result.out
+    assert "finished earlier" in again.err
+
+
+def test_run_json(here, call_json):
+    result = call_json("run", "tiny.yaml", "--out", "out")
+    assert (result.code, result.err) == (0, "")
+    assert RunReport.parse(result.document) == RunReport.load(here / "out/report.json")
+    assert without_timing(result.document) == without_timing(json.loads((here / "run/report.json").read_text()))
+
+
+@pytest.mark.parametrize(("gate", "code"), [("min_robust_accuracy: 1", 1), ("", 3)])
+def test_run_ends_with_the_verdicts_exit_code(gate, code, here, call, call_json):
+    plan = (here / "tiny.yaml").read_text()
+    (here / "other.yaml").write_text(plan.replace("gate: {min_clean_accuracy: 0}", f"gate: {{{gate}}}"))
+    assert call("run", "other.yaml", "--out", "out").code == code
+    assert call_json("run", "other.yaml", "--out", "out").code == code
+
+
+def test_run_finds_a_place_of_its_own(here, call):
+    assert "Report: runs/tiny/report.html" in call("run", "tiny.yaml").out
+    assert "Report: runs/tiny-2/report.html" in call("run", "tiny.yaml", "--seed", 9).out
+    # --resume finds the last directory of this very pipeline, not merely the last one.
+    assert "Report: runs/tiny/report.html" in call("run", "tiny.yaml", "--resume").out
+    assert "Report: runs/tiny-2/report.html" in call("run", "tiny.yaml", "--resume", "--seed", 9).out
+    refused = call("run", "tiny.yaml", "--resume", "--seed", 10)
+    assert refused.code == 2
+    assert "differs in: seed" in refused.err
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["tiny", "tiny-2"]
+
+
+def test_resume_of_nothing_begins(here, call):
+    assert call("run", "tiny.yaml", "--resume").code == 0
+    assert (here / "runs/tiny/report.html").exists()
+
+
+def test_a_long_path_is_not_broken_and_brackets_are_no_markup(here, call):
+    place = here / "a folder [red] with :smile: and a long name, so that the line is wider than any terminal" / "[bold]out"
+    result = call("report", "run", "--out", place / "page.html")
+    assert result.out.splitlines()[-1] == f"Report: {place}/page.html"
