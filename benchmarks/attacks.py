@@ -1,7 +1,7 @@
 """Attacks against the peers: seconds and what is left, one process, interleaved rounds, medians.
 
-Peers: foolbox and ART from the bench extra; adversarial-library if it is importable (its package wants torchvision, so it is
-in no extra: pip install --no-deps adv-lib; torchvision and visdom, which its attacks don't use, are replaced by empty modules here).
+Peers: foolbox and ART from the bench extra, and adversarial-library if it is importable: its package wants torchvision, so it
+is in no extra (pip install --no-deps adv-lib), and torchvision and visdom, which its attacks don't use, are empty modules here.
 
     python benchmarks/attacks.py [--only pgd,cw] [--rounds 3]
 """
@@ -89,34 +89,68 @@ def cases(model: mt.Classifier) -> dict[str, Case]:
         art, eps=EPS, eps_step=step, max_iter=40, num_random_init=1, batch_size=BATCH, verbose=False
     )
     return {
-        "pgd": Case(500, {
-            "martensite": ours(model, "linf", EPS, "pgd", steps=40), "martensite, own choices": ours(model, "linf", EPS, "pgd", "auto", steps=40),
-            "foolbox": fb(foolbox.attacks.LinfPGD(steps=40, abs_stepsize=step), EPS), "ART": by_art(pgd_art),
-            **by_adv("pgd_linf", ε=EPS, steps=40, absolute_step_size=step),
-        }),
-        "apgd": Case(200, {
-            "martensite": ours(model, "linf", EPS, "apgd"), "martensite, own choices": ours(model, "linf", EPS, "apgd", "auto"),
-            **by_adv("apgd", norm=float("inf"), eps=EPS, n_iter=100),
-        }),
-        "deepfool": Case(100, {
-            "martensite": ours(model, "l2", 2.0, "deepfool"), "foolbox": fb(foolbox.attacks.L2DeepFoolAttack(steps=50), None),
-            **by_adv("df", steps=50, norm=2),
-        }, "l2", None),
-        "superdeepfool": Case(100, {"martensite": ours(model, "l2", 2.0, "superdeepfool"), **by_adv("sdf", steps=100)}, "l2", None),
-        "ddn": Case(100, {
-            "martensite": ours(model, "l2", 2.0, "ddn", steps=100), "foolbox": fb(foolbox.attacks.DDNAttack(steps=100), None),
-            **by_adv("ddn", steps=100),
-        }, "l2", None),
-        "fmn": Case(100, {
-            "martensite": ours(model, "l2", 2.0, "fmn", steps=100), "foolbox": fb(foolbox.attacks.L2FMNAttack(steps=100), None),
-            **by_adv("fmn", norm=2, steps=100),
-        }, "l2", None),
-        "cw": Case(100, {
-            "martensite": ours(model, "l2", 2.0, "cw"),
-            "foolbox": fb(foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=200), None),
-            **by_adv("carlini_wagner_l2", num_binary_search_steps=5, max_iterations=200),
-        }, "l2", None),
-    }  # fmt: skip
+        "pgd": Case(
+            500,
+            {
+                "martensite": ours(model, "linf", EPS, "pgd", steps=40),
+                "martensite, own choices": ours(model, "linf", EPS, "pgd", "auto", steps=40),
+                "foolbox": fb(foolbox.attacks.LinfPGD(steps=40, abs_stepsize=step), EPS),
+                "ART": by_art(pgd_art),
+                **by_adv("pgd_linf", ε=EPS, steps=40, absolute_step_size=step),
+            },
+        ),
+        "apgd": Case(
+            200,
+            {
+                "martensite": ours(model, "linf", EPS, "apgd"),
+                "martensite, own choices": ours(model, "linf", EPS, "apgd", "auto"),
+                **by_adv("apgd", norm=float("inf"), eps=EPS, n_iter=100),
+            },
+        ),
+        "deepfool": Case(
+            100,
+            {
+                "martensite": ours(model, "l2", 2.0, "deepfool"),
+                "foolbox": fb(foolbox.attacks.L2DeepFoolAttack(steps=50), None),
+                **by_adv("df", steps=50, norm=2),
+            },
+            "l2",
+            None,
+        ),
+        "superdeepfool": Case(
+            100, {"martensite": ours(model, "l2", 2.0, "superdeepfool"), **by_adv("sdf", steps=100)}, "l2", None
+        ),
+        "ddn": Case(
+            100,
+            {
+                "martensite": ours(model, "l2", 2.0, "ddn", steps=100),
+                "foolbox": fb(foolbox.attacks.DDNAttack(steps=100), None),
+                **by_adv("ddn", steps=100),
+            },
+            "l2",
+            None,
+        ),
+        "fmn": Case(
+            100,
+            {
+                "martensite": ours(model, "l2", 2.0, "fmn", steps=100),
+                "foolbox": fb(foolbox.attacks.L2FMNAttack(steps=100), None),
+                **by_adv("fmn", norm=2, steps=100),
+            },
+            "l2",
+            None,
+        ),
+        "cw": Case(
+            100,
+            {
+                "martensite": ours(model, "l2", 2.0, "cw"),
+                "foolbox": fb(foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=200), None),
+                **by_adv("carlini_wagner_l2", num_binary_search_steps=5, max_iterations=200),
+            },
+            "l2",
+            None,
+        ),
+    }
 
 
 def main() -> None:
@@ -144,10 +178,8 @@ def main() -> None:
         )
         print(f"\n{name}, {case.images} images, {options.rounds} rounds")
         for who, times in seconds.items():
-            print(
-                f"  {who:<26}{statistics.median(times):>8.2f} s{statistics.median(times) / fastest:>7.2f}x fastest peer   {left[who]}",
-                flush=True,
-            )
+            median = statistics.median(times)
+            print(f"  {who:<26}{median:>8.2f} s{median / fastest:>7.2f}x fastest peer   {left[who]}", flush=True)
 
 
 def outcome(model: mt.Classifier, x: Tensor, y: Tensor, adversarial: Tensor, case: Case) -> str:

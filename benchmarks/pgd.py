@@ -100,9 +100,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - started)
 
     floor = seconds["bare loop"]
-    print(
-        f"PGD-{options.steps} on {len(data)} images, batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds"
-    )
+    setting = f"batch {options.batch}, {torch.get_num_threads()} threads, {options.rounds} rounds"
+    print(f"PGD-{options.steps} on {len(data)} images, {setting}")
     print(f"{'':<12}{'median s':>10}{'x bare loop':>13}   (median of the ratios within a round)")
     for name, times in seconds.items():
         ratio = statistics.median(mine / base for mine, base in zip(times, floor, strict=True))

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import Oracle, undisturbed
+from martensite.attacks import Budget, Oracle, undisturbed
 from martensite.attacks.losses import ascend
-from martensite.core.errors import AccessError, ModelError
+from martensite.core.errors import AccessError, BudgetError, ModelError
 from martensite.models import Access, Classifier
 
 
@@ -69,7 +69,55 @@ def test_a_black_box_has_no_gradient(access):
     with pytest.raises(AccessError, match="black box"):
         oracle.gradient(torch.rand(2, 2), lambda logits: logits[:, 0])
     assert model.calls == oracle.forwards == oracle.backwards == 0
-    assert oracle.logits(torch.rand(2, 2)).shape == (2, 2)
+
+
+def test_a_model_that_grants_decisions_gives_labels_and_no_scores():
+    x = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+    model = BlackBox(Access.DECISIONS)
+    oracle = Oracle(model)
+    with pytest.raises(AccessError, match="grants decisions"):
+        oracle.logits(x)
+    assert model.calls == oracle.forwards == 0
+    for access in Access:
+        oracle = Oracle(BlackBox(access))
+        assert oracle.labels(x).tolist() == [1, 0]
+        assert oracle.forwards == 2
+    assert Oracle(BlackBox(Access.SCORES)).logits(x).shape == (2, 2)
+    assert torch.equal(Oracle(model).ballot(x), x)
+
+
+def test_questions_are_counted_sample_by_sample():
+    oracle, x = Oracle(linear()), torch.rand(3, 4)
+    oracle.begin(x)
+    oracle.labels(x)
+    oracle.labels(torch.cat([x, x]))  # two rounds
+    oracle.labels(x[:2], torch.tensor([0, 2]))
+    oracle.labels(torch.rand(5, 4), torch.tensor([1, 1, 2, 1, 1]))  # each point names its sample
+    assert oracle.spent.tolist() == [4, 7, 5]
+    assert oracle.forwards == 16
+
+
+def test_a_budget_counts_a_sample_as_often_as_it_is_named():
+    oracle, x = Oracle(linear(), budget=Budget(queries=3)), torch.rand(3, 4)
+    oracle.begin(x)
+    oracle.labels(x)
+    with pytest.raises(BudgetError):
+        oracle.labels(x, torch.tensor([1, 1, 1]))
+    assert oracle.spent.tolist() == [1, 1, 1]
+    assert oracle.forwards == 3
+
+
+def test_a_pass_without_gradient_is_split_and_says_the_same():
+    torch.manual_seed(0)
+    model, x = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 5)).double(), 5), torch.rand(301, 784).double()
+    sizes = []
+    model.net.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    oracle = Oracle(model)
+    logits = oracle.logits(x)
+    assert sum(sizes) == oracle.forwards == 301
+    assert max(sizes) <= 32 * torch.get_num_threads()
+    torch.testing.assert_close(logits, model(x).detach())
+    assert oracle.labels(x[:0]).shape == (0,)
 
 
 class InPlace(nn.Module):

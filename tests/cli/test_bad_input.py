@@ -347,7 +347,7 @@ def test_a_full_disk_leaves_nothing_half_written(line, here, call, monkeypatch):
     before = {path: path.read_bytes() for path in here.rglob("*") if path.is_file()}
     monkeypatch.setattr(os, "fsync", full)
     result = call(*words(line))
-    assert result.code == 1
+    assert result.code == 2
     assert "No space left on device" in result.err
     assert "Traceback" not in result.err
     assert {path: path.read_bytes() for path in here.rglob("*") if path.is_file() and "pycache" not in str(path)} == before

@@ -116,7 +116,7 @@ def test_a_limit_on_file_size_is_a_full_disk(here):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     result = martensite("run", "tiny.yaml", "--out", "out", preexec_fn=limited, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"})
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "can't be written: File too large" in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in Path("out/stages").iterdir())[-1] == "08-gate"

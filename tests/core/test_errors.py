@@ -24,7 +24,7 @@ def test_the_drawing_is_the_tree():
 
 @pytest.mark.parametrize("cls", CLASSES)
 def test_exit_codes(cls):
-    assert cls.exit_code == (2 if issubclass(cls, InputError) else 1)
+    assert cls.exit_code == (2 if issubclass(cls, (InputError, StorageError)) else 1)
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.verify import ONE_DRAW, Jury
 from martensite.core.config import Config
 from martensite.core.errors import AccessError, ThreatError
 from martensite.core.registry import Registry
@@ -23,6 +24,8 @@ class Attack(Config):
         norms: The norms it supports.
         bounded: True: it searches the ball for any adversarial. False: it searches the box for the nearest one, so one run
             answers every eps.
+        ball: False: it chooses among transformations of its own (rotations, weather), which no ball holds. Its distances are
+            reported and limit nothing: success is against those transformations, not against the threat model's eps.
     """
 
     kind: str
@@ -30,6 +33,12 @@ class Attack(Config):
     needs: ClassVar[Access]
     norms: ClassVar[tuple[Norm, ...]]
     bounded: ClassVar[bool] = True
+    ball: ClassVar[bool] = True
+
+    @property
+    def jury(self) -> Jury:
+        """How often the engine asks the model before it calls a sample misclassified, on the clean input as at the end."""
+        return ONE_DRAW
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """Search for adversarials of one batch.
@@ -42,8 +51,8 @@ class Attack(Config):
             rng: One random stream a sample.
 
         Returns:
-            (n, *d) the best point found for each sample, inside the box and, if the attack is bounded, the ball. A minimum-norm
-            attack returns the nearest adversarial it found, or x itself. Success is not claimed: the engine judges.
+            (n, *d) the best point found for each sample, inside the box and, if the attack is bounded by it, the ball. A
+            minimum-norm attack returns the nearest adversarial it found, or x itself. Success is not claimed: the engine judges.
         """
         raise NotImplementedError(f"{type(self).__name__} must define perturb()")
 

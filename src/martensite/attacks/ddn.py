@@ -43,7 +43,7 @@ class DDN(Attack):
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """delta <- delta + alpha g / |g|; eps <- (1 +- gamma) eps; x' = clip(x + eps delta / |delta|)."""
-        nearest, point = Nearest(x, y, threat), x
+        nearest, point = Nearest(oracle, x, y, threat), x
         low, high = threat.box
         width = high - low
         eps = torch.full_like(nearest.distance, self.init_norm * width)

@@ -35,6 +35,7 @@ def attack(
     threat: ThreatModel,
     *,
     target: Tensor | None = None,
+    surrogate: Model | None = None,
     seed: int = 0,
     batch_size: int | Literal["auto"] = BATCH,
     precision: Precision | Literal["auto"] = "float32",
@@ -52,6 +53,7 @@ def attack(
         y: (n,) true labels.
         threat: What the adversary may do.
         target: (n,) the class to reach; with ``threat.goal="targeted"`` only.
+        surrogate: It answers the search, which runs its full course, and ``model`` only judges; see `transfer`.
         seed: Of all randomness.
         batch_size: Samples a batch; the random draws don't depend on it. ``"auto"``: by a short measurement.
         precision: Of the search; every success and distance is decided in the model's own precision. ``"auto"``: bfloat16 where a
@@ -70,7 +72,8 @@ def attack(
     """
     check_inputs(x, threat.box)
     check_labels(y, len(x), model.classes)
-    method.check(model, threat)
+    searched = model if surrogate is None else surrogate
+    method.check(searched, threat)
     threat.check_shape(x)
     aim = _aim(y, target, threat, model.classes)
     if batch_size != "auto" and batch_size < 1:
@@ -83,22 +86,26 @@ def attack(
     y, aim = y.to(model.device, torch.int64), aim.to(model.device, torch.int64)
     places = torch.arange(len(x)) if indices is None else indices
 
-    with undisturbed(model):
-        size, kind = _settle(model, clean, batch_size, precision)
+    # Gradients are needed, wherever the caller stands.
+    with undisturbed(model), undisturbed(searched), torch.inference_mode(False):
+        clean = clean.clone() if clean.is_inference() else clean
+        size, kind = _settle(searched, clean, batch_size, precision)
         arbiter = Oracle(model)
-        logits = torch.cat([arbiter.logits(clean[i : i + size]) for i in range(0, len(x), size)])
-        correct = logits.argmax(1) == y
-        success = succeeded(logits, aim, threat.goal) | (~correct & (threat.goal == "untargeted"))
+        parts = [clean[i : i + size] for i in range(0, len(x), size)]
+        ballots = [torch.cat([arbiter.ballot(part) for part in parts]) for _ in range(method.jury.draws)]
+        correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots]))
+        success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots]))
+        success |= ~correct & (threat.goal == "untargeted")
         title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind}
-        kept = None if store is None or budget is not None else Store(store, model, title)
+        kept = None if store is None or budget is not None else Store(store, searched, title)
         run = _Run(clean, aim, threat, Record(clean, success), arbiter, size, kept)
-        oracles = [Oracle(model, precision=kind, budget=budget, started=started)]
+        oracles = [Oracle(searched, surrogate is None, kind, budget, started)]
         members = method.members(threat, model.classes)
         member: Attack | None = next(members)
         while member is not None and len(todo := run.record.todo()):
             rng = streams(seed, f"attack/{member.kind}", places).to(model.device)
             run.attack(member, oracles[0], rng, todo, listener)
-            if kind == "bfloat16" and bool(run.doubtful.any()):
+            if kind == "bfloat16" and surrogate is None and bool(run.doubtful.any()):
                 # What the search took for broken, and float32 denies, is searched again in float32.
                 oracles.append(Oracle(model, budget=budget, started=started))
                 run.attack(member, oracles[-1], rng, run.doubtful.nonzero().squeeze(1), listener)
@@ -183,8 +190,9 @@ class _Run:
             candidate, cut = oracle.found, error.value
         if candidate.shape != self.clean[rows].shape:
             raise ModelError(f"{method.kind} returned shape {tuple(candidate.shape)}", "a candidate a sample is needed")
-        verdict = judge(self.clean[rows], candidate, self.arbiter.logits(candidate), self.aim[rows], self.threat)
-        self.record.take(method.kind, rows, candidate, verdict, method.bounded)
+        ballots = torch.stack([self.arbiter.ballot(candidate) for _ in range(method.jury.draws)])
+        verdict = judge(self.clean[rows], candidate, ballots, self.aim[rows], self.threat, method.jury)
+        self.record.take(method, rows, candidate, verdict)
         self.record.cost[rows] += oracle.spent
         self.doubtful[rows] = oracle.claimed & ~self.record.success[rows]
         return cut

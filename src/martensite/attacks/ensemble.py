@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from martensite.attacks.attack import Attack
+from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.survivors import succeeded
 from martensite.core.rng import Streams
@@ -34,15 +35,18 @@ class Ensemble(Attack):
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """The ensemble on one batch, where no engine is at hand."""
         found, left = x.clone(), torch.arange(len(x), device=x.device)
+        margin = torch.full((len(x),), float("-inf"), device=x.device)
         members = self.members(threat, oracle.model.classes)
         member = next(members)
         while len(left):
             oracle.places = left
-            candidate = member.perturb(oracle, x[left], y[left], threat, rng[left].fork(member.kind))
-            inside = threat.distance(x[left], candidate) <= threat.eps
-            candidate = torch.where(inside.view(-1, *[1] * (x.dim() - 1)), candidate, x[left])
-            found[left] = candidate
-            broken = succeeded(oracle.logits(candidate, left), y[left], threat.goal)
+            found_now = member.perturb(oracle, x[left], y[left], threat, rng[left].fork(member.kind))
+            candidate = threat.project(found_now, x[left])  # a minimum-norm member may have ended outside the ball
+            logits = oracle.logits(candidate, left)
+            reached = ascend("margin", y[left], threat.goal)(logits).to(margin)
+            better = reached > margin[left]
+            found[left[better]], margin[left[better]] = candidate[better], reached[better]
+            broken = succeeded(logits, y[left], threat.goal)
             left = left[~broken]
             try:
                 member = members.send(float(broken.float().mean()))

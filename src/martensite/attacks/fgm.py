@@ -6,7 +6,6 @@ eq. 5. For L1 the step that maximises the linearised loss inside ball and box is
 
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
@@ -32,20 +31,6 @@ class FGM(Attack):
     norms: ClassVar[tuple[Norm, ...]] = ("l2", "l1")
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """x' = project(x + eps * g / |g|) in L2; in L1 the features of largest |g| go to the wall until eps is spent."""
+        """x' = project(x + eps * s), s the unit step along which the linearised loss rises most inside the box."""
         _, gradient = oracle.gradient(x, ascend(self.loss, y, threat.goal))
-        if threat.norm == "l1":
-            return threat.project(x + _greedy(gradient, x, threat), x)
-        return threat.project(x + threat.eps * threat.steepest_step(gradient, x), x)
-
-
-def _greedy(gradient: Tensor, x: Tensor, threat: ThreatModel) -> Tensor:
-    """The change of L1 length eps inside the box with the largest inner product with the gradient."""
-    low, high = threat.box
-    room = torch.where(gradient > 0, high - x, x - low).masked_fill(gradient == 0, 0.0).flatten(1).double()
-    order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
-    ranked = room.gather(1, order)
-    before = ranked.cumsum(1) - ranked
-    spent = torch.minimum(ranked, (threat.eps - before).clamp_min(0.0))
-    length = torch.zeros_like(room).scatter_(1, order, spent)
-    return (length * gradient.flatten(1).sign()).to(x.dtype).view_as(x)
+        return threat.project(x + threat.eps * threat.steepest_step(gradient, x, threat.eps), x)

@@ -47,10 +47,10 @@ class FMN(Attack):
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """eps-step, then x' = clip(x + project(delta + alpha g / |g|_2, eps))."""
-        nearest, point, norm = Nearest(x, y, threat), x, threat.norm
+        nearest, point, norm = Nearest(oracle, x, y, threat), x, threat.norm
         low, high = threat.box
         farthest = length(torch.maximum(x - low, high - x), norm)
-        eps = torch.ones_like(farthest) if norm == "l0" else torch.full_like(farthest, torch.inf)
+        eps = torch.ones_like(farthest) if norm == "l0" else torch.zeros_like(farthest)
         loss = ascend("margin", y, threat.goal)
         first, last = self.alpha, self.alpha / 100.0 if self.alpha_final is None else self.alpha_final
         for k in range(self.steps):
@@ -65,9 +65,16 @@ class FMN(Attack):
             else:
                 away = loss(logits).abs() / length(gradient, DUAL[norm]).clamp_min(torch.finfo(x.dtype).tiny)
                 shrunk = torch.minimum(eps * (1.0 - gamma), nearest.distance)
-                grown = torch.where(nearest.found, eps * (1.0 + gamma), length(point - x, norm) + away)
+                # By gamma at least, or what the box cuts off would let it creep up to the boundary without ever crossing.
+                grown = eps * (1.0 + gamma)
+                grown = torch.where(nearest.found, grown, torch.maximum(grown, length(point - x, norm) + away))
             eps = torch.minimum(torch.where(adversarial, shrunk, grown), farthest).clamp_min(0.0)
             step = BALLS["l2"].steepest_step(gradient, point, threat.box).mul_(alpha)
-            point = threat.project(step.add_(point), x, eps)
+            step.add_(point)
+            if norm == "l2":  # onto the sphere, outwards as well
+                scale = eps / length(step.sub_(x), norm).clamp_min(torch.finfo(x.dtype).tiny)
+                point = step.mul_(columns(scale, x)).add_(x).clamp_(low, high)
+            else:
+                point = threat.project(step, x, eps)
         nearest.note(point, oracle.logits(point))
         return nearest.point

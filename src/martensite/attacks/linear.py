@@ -1,4 +1,4 @@
-"""Linear geometry of minimum-norm attacks: lengths, the nearest linearised decision boundary, and the way to it inside the box."""
+"""Linear geometry of minimum-norm attacks: lengths, the nearest linearised boundary, and the way to it inside the box."""
 
 import torch
 from torch import Tensor
@@ -90,7 +90,7 @@ def step_to_plane(point: Tensor, w: Tensor, c: Tensor, norm: Norm, box: Box) -> 
     fixed = torch.zeros_like(gain, dtype=torch.bool)
     while True:
         left = need - (most * fixed).sum(1, keepdim=True)
-        t = left / (gain * share * ~fixed).sum(1, keepdim=True).clamp_min(tiny)
+        t = (left / (gain * share * ~fixed).sum(1, keepdim=True).clamp_min(tiny)).clamp_max(torch.finfo(w.dtype).max)
         hit = share * t >= room
         if bool((hit <= fixed).all()):
             return (torch.minimum(share * t, room) * direction).view_as(point)

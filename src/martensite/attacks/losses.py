@@ -2,23 +2,54 @@
 
 `ce` cross-entropy; `margin` the best wrong logit minus the right one (Carlini and Wagner 2017, arXiv:1608.04644, f_6);
 `dlr` difference of logits ratio, which no rescaling of the logits changes (Croce and Hein 2020, arXiv:2003.01690, eq. 6);
-`logit` minus the right logit.
+`logit` minus the right logit; `odds` the log of the odds against the right class, which has the direction of cross-entropy and
+never vanishes.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from martensite.core.config import nearest
 from martensite.core.errors import ConfigError
 
-LossName = Literal["ce", "dlr", "margin", "logit"]
 Loss = Callable[[Tensor], Tensor]
 
 
-def ascend(name: LossName, y: Tensor, goal: str) -> Loss:
+def known(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        ConfigError: no such loss.
+    """
+    if name not in LOSSES:
+        raise ConfigError(f"there is no loss {name!r}", remedy=nearest(name, LOSSES))
+    return name
+
+
+LossName = Annotated[str, AfterValidator(known)]
+
+
+def register_loss(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Name a loss of one's own, for an adaptive attack: afterwards ``PGD(loss=name)`` climbs it.
+
+    Args:
+        name: Not yet taken.
+        loss: Logits (n, K) and labels (n,) to (n,) values, larger meaning closer to leaving the label; differentiable.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if LOSSES.get(name, loss) is not loss:
+        raise ConfigError(f"the loss {name!r} is taken", "a name means one loss", f"choose a name besides {', '.join(LOSSES)}")
+    LOSSES[name] = loss
+
+
+def ascend(name: str, y: Tensor, goal: str) -> Loss:
     """The function of logits (n, K) to climb, (n,) values.
 
     Args:
@@ -77,4 +108,13 @@ def logit(logits: Tensor, y: Tensor) -> Tensor:
     return -logits.gather(1, y[:, None]).squeeze(1)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr": dlr, "margin": margin, "logit": logit}
+def odds(logits: Tensor, y: Tensor) -> Tensor:
+    """log((1 - p_y) / p_y) = log sum_{k != y} exp(z_k) - z_y: a monotone function of cross-entropy, log(1 + exp(odds)).
+
+    Its gradient has cross-entropy's direction, and keeps its length where the model is so sure that cross-entropy's vanishes.
+    """
+    right = logits.gather(1, y[:, None]).squeeze(1)
+    return logits.scatter(1, y[:, None], float("-inf")).logsumexp(1) - right
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr": dlr, "margin": margin, "logit": logit, "odds": odds}

@@ -17,6 +17,7 @@ class Nearest:
     """Keeps, sample by sample, the adversarial with the least distance.
 
     Args:
+        oracle: The model; should its budget end the search, what was found so far is what it returns.
         x: (n, *d) clean inputs.
         y: (n,) the class to leave, or to reach.
         threat: Norm, box and goal; its eps plays no part.
@@ -26,9 +27,9 @@ class Nearest:
         distance: (n,) its distance, infinite where there is none.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, threat: ThreatModel) -> None:
-        self._x, self._y, self._threat = x, y, threat
-        self.point = x.clone()
+    def __init__(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel) -> None:
+        self._oracle, self._x, self._y, self._threat = oracle, x, y, threat
+        self.point = oracle.found = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
 
     @property
@@ -62,14 +63,13 @@ class Nearest:
         self.point[places[nearer]], self.distance[places[nearer]] = point[nearer], distance[nearer]
         return adversarial
 
-    def approach(self, oracle: Oracle, passes: int) -> None:
+    def approach(self, passes: int) -> None:
         """Draw every adversarial towards its clean input, up to the decision boundary between them.
 
         Croce and Hein 2020, arXiv:1907.02044, sec. 3.1 ("final search"): a secant step on the segment, again and again. Each aims
         at a tenth of the lead instead of zero, or rounding would decide on which side of the boundary it ends.
 
         Args:
-            oracle: The model.
             passes: Forward passes, one of them at the clean input; fewer than 2 change nothing.
         """
         rows = self.found.nonzero().squeeze(1)
@@ -77,13 +77,13 @@ class Nearest:
             return
         x, outer = self._x[rows], self.point[rows]
         low, high = torch.zeros_like(self.distance[rows]), torch.ones_like(self.distance[rows])
-        both = oracle.logits(torch.cat([x, outer]), rows).chunk(2)
+        both = self._oracle.logits(torch.cat([x, outer]), rows).chunk(2)
         low_lead, high_lead = self.lead(both[0], rows), self.lead(both[1], rows)
         for _ in range(passes - 2):
             aim = INSIDE * high_lead
             weight = high - (high - low) * ((high_lead - aim) / (high_lead - low_lead)).clamp(0.0, 1.0).nan_to_num(0.0)
             point = (x + columns(weight, x) * (outer - x)).clamp_(*self._threat.box)
-            logits = oracle.logits(point, rows)
+            logits = self._oracle.logits(point, rows)
             lead, inside = self.lead(logits, rows), self.note(point, logits, rows)
             high, high_lead = torch.where(inside, weight, high), torch.where(inside, lead, high_lead)
             low, low_lead = torch.where(inside, low, weight), torch.where(inside, low_lead, lead)

@@ -69,12 +69,35 @@ class Oracle:
         Args:
             x: One point a sample, or several rounds of them: (rounds * m, *d), a whole round after the other.
             rows: (m,) the samples of the batch that x is about; None: ``places``.
+
+        Raises:
+            AccessError: the model grants decisions only.
+        """
+        if self.model.access < Access.SCORES:
+            raise AccessError("scores were asked of a model that grants decisions", "it answers with labels only", "use `labels`")
+        self._count(len(x), rows)
+        with self._cast():
+            return self._widen(self._answers(x))
+
+    def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The class (n,) int64 that the model decides for, whatever access it grants.
+
+        In the model's own precision: near a boundary, where decision-based attacks ask, another one answers another question.
+
+        Args:
+            x: As in `logits`.
+            rows: As in `logits`; or (n,) the sample that each point of x is about, as often as that may be.
         """
         self._count(len(x), rows)
-        with torch.no_grad(), self._cast():
-            # A copy: a module that works in place (x -= mean, an in-place ReLU) must not reach the caller's tensor.
-            own = x.to(self.model.dtype, copy=True)
-            return self._widen(check_logits(self.model(own), len(x), self.model.classes))
+        return self._answers(x).argmax(1)
+
+    def ballot(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Logits (n, K), or decisions one-hot where the model grants no more: for the judge, and for whoever takes what there is.
+
+        In the model's own precision. Arguments as in `logits`.
+        """
+        self._count(len(x), rows)
+        return self._widen(self._answers(x))
 
     def gradient(
         self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
@@ -100,7 +123,10 @@ class Oracle:
                 logits = self.model(shown.to(self.model.dtype, copy=True))  # a copy, as in `logits`
             logits = self._widen(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
-            (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+            if self.model.dtype == torch.float16:
+                gradient = _through_half(loss, logits, leaf)
+            else:
+                (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         return check_logits(logits.detach(), len(x), self.model.classes), gradient
 
     def jacobian(self, x: Tensor, functions: Loss, rows: Tensor | None = None) -> tuple[Tensor, Iterator[Tensor]]:
@@ -122,7 +148,9 @@ class Oracle:
         self._count(len(x), rows)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            logits = self._widen(self.model(leaf.to(self.model.dtype, copy=True)))
+            with self._cast():
+                logits = self.model(leaf.to(self.model.dtype, copy=True))  # a copy, as in `logits`
+            logits = self._widen(logits)
             values = functions(logits).sum(0)
 
         def gradients() -> Iterator[Tensor]:
@@ -131,6 +159,14 @@ class Oracle:
                 yield torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0]
 
         return check_logits(logits.detach(), len(x), self.model.classes), gradients()
+
+    @torch.no_grad()
+    def _answers(self, x: Tensor) -> Tensor:
+        # A copy: a module that works in place (x -= mean, an in-place ReLU) must not reach the caller's tensor.
+        own = x.to(self.model.dtype, copy=True)
+        size = _pass_size(self.model, own)
+        answers = self.model(own) if len(x) <= size else torch.cat([self.model(part) for part in torch.split(own, size)])
+        return check_logits(answers, len(x), self.model.classes)
 
     def _refuse_black_box(self) -> None:
         if self.model.access < Access.GRADIENTS:
@@ -148,16 +184,36 @@ class Oracle:
         about = self.places if rows is None else rows
         m = len(self.spent) if about is None else len(about)
         if len(self.spent) and m and n % m == 0:
-            asked = slice(None) if about is None else about
-            self.spent[asked] += n // m
+            asked = torch.arange(m, device=self.spent.device) if about is None else about
+            before = self.spent
+            self.spent = before.index_add(0, asked, torch.full_like(asked, n // m))  # a sample may be there more than once
             if self._budget.queries is not None and int(self.spent[asked].max()) > self._budget.queries:
                 self.forwards -= n
-                self.spent[asked] -= n // m
+                self.spent = before
                 raise BudgetError(f"the budget of {self._budget.queries} queries a sample is spent")
 
     @staticmethod
     def _widen(logits: Tensor) -> Tensor:
         return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _pass_size(model: Model, x: Tensor) -> int:
+    """How many samples without a gradient to pass at once: on a CPU, as many as leave their activations in the caches.
+
+    A pass over 250 MNIST images took 2.1 times as long as eight over 32 (one core, 45 us an image).
+    """
+    if x.device.type != "cpu" or not isinstance(model, nn.Module):
+        return max(len(x), 1)
+    return torch.get_num_threads() * max(32, 25_000 // max(x[0].numel(), 1)) if len(x) else 1
+
+
+def _through_half(loss: Loss, logits: Tensor, leaf: Tensor) -> Tensor:
+    """The gradient through a float16 model, sent back at unit size: below 6e-8, as a confident sample's is, it would vanish."""
+    outer = logits.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(loss(outer).sum(), outer)
+    size = slope.abs().amax(1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
+    (gradient,) = torch.autograd.grad(logits, leaf, slope / size)
+    return gradient * size.view(-1, *[1] * (leaf.dim() - 1))
 
 
 @contextmanager

@@ -5,7 +5,8 @@ Madry et al. 2018, "Towards deep learning models resistant to adversarial attack
 
 from typing import ClassVar, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
@@ -27,6 +28,7 @@ class PGD(Attack):
         restarts: Independent random starts for the samples that withstand.
         random_start: False: the (only) search starts at the clean input.
         loss: What to climb.
+        momentum: Decay of the accumulated direction (Dong et al. 2018, arXiv:1710.06081, eq. 6); 0: none.
     """
 
     kind: Literal["pgd"] = "pgd"
@@ -35,6 +37,7 @@ class PGD(Attack):
     restarts: PositiveInt = 1
     random_start: bool = True
     loss: LossName = "ce"
+    momentum: NonNegativeFloat = 0.0
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
@@ -49,11 +52,14 @@ class PGD(Attack):
             if not len(search):
                 break
             point = threat.random_start(search.x, search.rng) if self.random_start else search.x
+            velocity = torch.zeros_like(point)
             for _ in range(self.steps):
                 logits, gradient = oracle.gradient(point, ascend(self.loss, search.y, threat.goal))
-                point, gradient = search.drop_broken(logits, point, gradient)
+                point, gradient, velocity = search.drop_broken(logits, point, gradient, velocity)
                 if not len(search):
                     break
+                if self.momentum:
+                    gradient = velocity = self.momentum * velocity + threat.steepest_step(gradient, point, step)
                 point = threat.project(point + step * threat.steepest_step(gradient, point, step), search.x)
             search.settle(point)
         return search.found

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from martensite.attacks.attack import Attack
 from martensite.attacks.verify import Judgement
 
 
@@ -29,16 +30,19 @@ class Record:
         """Positions of the samples that no attack has broken."""
         return (~self.success).nonzero().squeeze(1)
 
-    def take(self, name: str, rows: Tensor, candidate: Tensor, verdict: Judgement, bounded: bool) -> None:
+    def take(self, method: Attack, rows: Tensor, candidate: Tensor, verdict: Judgement) -> None:
         """Record judged candidates for the samples at ``rows``; a candidate outside ball or box is an error row."""
-        rejected = ~verdict.allowed | (~verdict.within & bounded)
+        within = verdict.within if method.ball else torch.ones_like(verdict.within)
+        rejected = ~verdict.allowed | (~within & method.bounded)
         if bool(rejected.any()):
-            self.fail(name, rows[rejected], f"{int(rejected.sum())} candidates were outside the ball or box and were rejected")
+            self.fail(
+                method.kind, rows[rejected], f"{int(rejected.sum())} candidates were outside the ball or box and were rejected"
+            )
         kept = rows[~rejected]
         self.adversarial[kept], self.distance[kept] = candidate[~rejected], verdict.distance[~rejected]
-        if not bounded:  # a distance is that of an adversarial: there is none where none was found
+        if not method.bounded:  # a distance is that of an adversarial: there is none where none was found
             self.distance[rows[~verdict.misclassified | rejected]] = torch.inf
-        self.success[rows] = verdict.misclassified & verdict.within & ~rejected
+        self.success[rows] = verdict.misclassified & within & ~rejected
         self.error &= ~self.success
 
     def fail(self, name: str, rows: Tensor, reason: str) -> None:

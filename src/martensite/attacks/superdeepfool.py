@@ -21,10 +21,12 @@ from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
 from martensite.threat.ball import columns
 
+REMATCH = 2  # rivals that stay in play once the boundary has been met; more cost backward passes and bring nothing
+
 
 @ATTACKS.register
 class SuperDeepFool(Attack):
-    """SuperDeepFool; a sample stops when a projected point is adversarial.
+    """SuperDeepFool; a sample stops when a round brings nothing nearer.
 
     Args:
         steps: Rounds of DeepFool and projection at most.
@@ -48,19 +50,23 @@ class SuperDeepFool(Attack):
     bounded: ClassVar[bool] = False
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """x <- DeepFool(x); x <- x_0 + (x - x_0) . w / |w|^2 w, until that is adversarial."""
-        nearest = Nearest(x, y, threat)
+        """x <- DeepFool(x); x <- x_0 + (x - x_0) . w / |w|^2 w."""
+        nearest = Nearest(oracle, x, y, threat)
         classes = rivals(oracle.logits(x), y, self.top) if threat.goal == "untargeted" else None
         point, rows = x, torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
+            before = nearest.distance[rows]
             crossed, _ = cross(oracle, nearest, point, rows, y, classes, threat, self.deepfool_steps, self.overshoot)
-            _, w = oracle.gradient(crossed, ascend("margin", y[rows], threat.goal), rows)
+            logits, w = oracle.gradient(crossed, ascend("margin", y[rows], threat.goal), rows)
             w = threat.steepest_step(w, crossed)
             along = ((crossed - x[rows]) * w).flatten(1).sum(1)
             point = (x[rows] + columns(along, x) * w).clamp_(*threat.box)
-            done = nearest.note(point, oracle.logits(point, rows), rows)
-            point, rows = point[~done], rows[~done]
+            still = ~nearest.note(point, oracle.logits(point, rows), rows) & (nearest.distance[rows] < before)
+            if classes is not None:
+                classes = classes[:, :REMATCH].clone()
+                classes[rows] = rivals(logits, y[rows], min(self.top, REMATCH + 1))
+            point, rows = point[still], rows[still]
             if not len(rows):
                 break
-        nearest.approach(oracle, self.search)
+        nearest.approach(self.search)
         return nearest.point

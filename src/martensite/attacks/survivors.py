@@ -47,9 +47,16 @@ class Survivors:
         Returns:
             ``point`` and ``others`` of those that stay; unchanged if the search is to run its full course.
         """
+        return self.drop(self.broken(logits), point, *others)
+
+    def broken(self, logits: Tensor) -> Tensor:
+        """(m,) bool: who may leave, by the logits (m, K) where they stand; nobody in a search that runs its course."""
         if not self._oracle.until_broken:
-            return point, *others
-        broken = succeeded(logits, self.y, self._goal)
+            return torch.zeros_like(self.y, dtype=torch.bool)
+        return succeeded(logits, self.y, self._goal)
+
+    def drop(self, broken: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Record the points of those that the mask ``broken`` (m,) names, and let them leave; else as `drop_broken`."""
         if not bool(broken.any()):
             return point, *others
         self.found[self._places[broken]] = point[broken]

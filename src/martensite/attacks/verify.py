@@ -13,13 +13,33 @@ from martensite.threat import ThreatModel
 
 
 @dataclass(frozen=True)
+class Jury:
+    """How often a model is asked before a sample counts as misclassified: once, unless it answers at random.
+
+    Attributes:
+        draws: Fresh forward passes.
+        share: Of them that must be at the goal.
+    """
+
+    draws: int = 1
+    share: float = 1.0
+
+    def agree(self, votes: Tensor) -> Tensor:
+        """(n,) bool: whether enough of the draws' votes (draws, n) are true."""
+        return votes.sum(0) >= self.share * len(votes) - 1e-9  # 0.7 * 10 is a little more than 7
+
+
+ONE_DRAW = Jury()
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What is true of each candidate.
 
     Attributes:
         allowed: (n,) bool, inside the box, and finite.
         within: (n,) bool, inside the ball.
-        misclassified: (n,) bool, at the goal after a fresh forward pass.
+        misclassified: (n,) bool, at the goal in fresh forward passes.
         distance: (n,) float64 distance from the clean input.
     """
 
@@ -29,15 +49,16 @@ class Judgement:
     distance: Tensor
 
 
-def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: ThreatModel) -> Judgement:
-    """Judge candidates (n, *d) made from clean inputs x, with fresh logits (n, K) of the candidates.
+def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: ThreatModel, jury: Jury = ONE_DRAW) -> Judgement:
+    """Judge candidates (n, *d) made from clean inputs x, with fresh logits of the candidates.
 
     Args:
         x: Clean inputs.
         candidate: What an attack returned.
-        logits: The model's answer to the candidates, just computed.
+        logits: (n, K) or, of several draws, (draws, n, K): the model's answers to the candidates, just computed.
         y: The class to leave, or to reach.
         threat: What is allowed. The tolerance is float32's rounding of the largest values of the box, in this norm.
+        jury: How many of the draws must be at the goal.
     """
     low, high = threat.box
     values = candidate.double().flatten(1)
@@ -58,8 +79,10 @@ def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: Threa
     inside_box = ((candidate >= low) & (candidate <= high)).flatten(1).all(1)
     allowed = inside_box & values.isfinite().all(1)
     within = distance <= threat.eps + tolerance
-    aim = logits.gather(1, y[:, None]).squeeze(1)
-    rest = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+    ballots = logits.reshape(-1, *logits.shape[-2:])
+    place = y[None, :, None].expand(len(ballots), -1, -1)
+    aim = ballots.gather(2, place).squeeze(2)
+    rest = ballots.scatter(2, place, -torch.inf).amax(2)
     # A tie is no success: the right class must have lost outright, or the target won.
-    reached = aim > rest if threat.goal == "targeted" else rest > aim
+    reached = jury.agree(aim > rest if threat.goal == "targeted" else rest > aim)
     return Judgement(allowed, within, reached, distance)

@@ -3,6 +3,7 @@
 from martensite.models.access import Access, Model
 from martensite.models.architecture import ARCHITECTURES, Architecture, build
 from martensite.models.black_box import BlackBox
+from martensite.models.bpda import StraightThrough
 from martensite.models.classifier import Classifier, check_logits, probe
 from martensite.models.describe import describe
 from martensite.models.layers import Layers
@@ -22,6 +23,7 @@ __all__ = [
     "Model",
     "ResNet18",
     "SmallCNN",
+    "StraightThrough",
     "ViTTiny",
     "build",
     "check_logits",

@@ -1,0 +1,50 @@
+"""Adaptive: a cascade that spends where there is something to win.
+
+AutoAttack spends most of its passes on samples that nothing breaks: nine targets at full length, a second family of attacks, and
+thousands of queries. The cascade goes by what was observed. Nearly all that fall, fall to one of the few likeliest targets, so
+short runs on them come first and only then a long one. Black-box queries and more gradient attacks find what is left only where
+gradients mislead; so a short black-box probe decides whether the whole of AutoAttack is run on what withstood.
+"""
+
+from collections.abc import Generator
+from typing import ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from martensite.attacks.apgd import APGD
+from martensite.attacks.apgd_targeted import APGDTargeted
+from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.autoattack import AutoAttack
+from martensite.attacks.ensemble import Ensemble
+from martensite.attacks.square import Square
+from martensite.threat import Norm, ThreatModel
+
+
+@ATTACKS.register
+class Adaptive(Ensemble):
+    """Our cascade: about a tenth of AutoAttack's passes where gradients can be trusted, all of AutoAttack where they can't.
+
+    Args:
+        steps: Of the long run.
+        targets: Likeliest classes that the long run tries.
+        probe: Queries a sample of the black-box probe.
+        suspicion: If the probe breaks more than this share of what gradients left, AutoAttack runs.
+    """
+
+    kind: Literal["adaptive"] = "adaptive"
+    steps: PositiveInt = 100
+    targets: PositiveInt = 3
+    probe: PositiveInt = 100
+    suspicion: float = Field(default=0.01, ge=0.0, le=1.0)
+
+    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
+
+    def members(self, threat: ThreatModel, classes: int) -> Generator[Attack, float, None]:
+        """Short, probing, long; and everything if the probe found what gradients missed."""
+        yield APGD(steps=min(20, self.steps))
+        yield APGDTargeted(steps=min(20, self.steps), targets=min(self.targets, classes - 1))
+        found = yield Square(queries=self.probe)
+        if (found or 0.0) > self.suspicion:
+            yield from AutoAttack().members(threat, classes)
+            return
+        yield APGDTargeted(steps=self.steps, targets=min(self.targets, classes - 1))

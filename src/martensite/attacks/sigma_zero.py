@@ -1,0 +1,73 @@
+"""sigma-zero: Adam on the margin plus a smooth stand-in for L0, with a threshold that cuts small changes to zero.
+
+Cina, Villani, Pintor, Schoenherr, Biggio and Pelillo 2025, "sigma-zero: gradient-based optimization of l0-norm adversarial
+examples", arXiv:2402.01879, algorithm 1.
+"""
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.losses import ascend
+from martensite.attacks.nearest import Nearest
+from martensite.attacks.oracle import Oracle
+from martensite.core.rng import Streams
+from martensite.models.access import Access
+from martensite.threat import BALLS, Norm, ThreatModel
+from martensite.threat.ball import columns
+
+BETA_1, BETA_2, STABLE = 0.9, 0.999, 1e-8  # of Adam
+
+
+@ATTACKS.register
+class SigmaZero(Attack):
+    """sigma-zero, for L0. Lengths are in widths of the box.
+
+    Args:
+        steps: Gradient steps.
+        eta: First step size; annealed to a tenth.
+        sigma: Smoothness of the stand-in delta^2 / (delta^2 + sigma).
+        tau: First threshold.
+        t: By how much of the step size the threshold rises after a success and falls after a failure.
+    """
+
+    kind: Literal["sigma_zero"] = "sigma_zero"
+    steps: PositiveInt = 1000
+    eta: PositiveFloat = 1.0
+    sigma: PositiveFloat = 1e-3
+    tau: float = Field(default=0.3, ge=0.0, le=1.0)
+    t: PositiveFloat = 0.01
+
+    needs: ClassVar = Access.GRADIENTS
+    norms: ClassVar[tuple[Norm, ...]] = ("l0",)
+    bounded: ClassVar[bool] = False
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """delta <- clip(delta - eta Adam(g / |g|_inf)), then what is below tau becomes zero."""
+        nearest, point, size = Nearest(oracle, x, y, threat), x, x[0].numel()
+        low, width = threat.box[0], threat.box[1] - threat.box[0]
+        clean = (x - low) / width
+        delta, m, v = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
+        tau, eta = torch.full_like(nearest.distance, self.tau), self.eta
+        margin = ascend("margin", y, threat.goal)
+        for k in range(self.steps):
+            logits, gradient = oracle.gradient(point, lambda logits: (-margin(logits)).clamp_min(0.0))
+            adversarial = nearest.note(point, logits)
+            square = delta.square()
+            gradient = width * gradient + (2.0 * self.sigma / size) * delta / (square + self.sigma).square_()
+            gradient = BALLS["l0"].steepest_step(gradient, point, threat.box)  # divided by its largest entry
+            m.lerp_(gradient, 1.0 - BETA_1)
+            v.lerp_(gradient.square_(), 1.0 - BETA_2)
+            scale = math.sqrt(1.0 - BETA_2 ** (k + 1))
+            delta.addcdiv_(m, (v.sqrt() / scale).add_(STABLE), value=-eta / (1.0 - BETA_1 ** (k + 1)))
+            delta = (clean + delta).clamp_(0.0, 1.0).sub_(clean)
+            eta = self.eta * (0.1 + 0.9 * (1.0 + math.cos(math.pi * k / self.steps)) / 2.0)
+            tau = (tau + torch.where(adversarial, self.t * eta, -self.t * eta)).clamp_(0.0, 1.0)
+            delta.masked_fill_(delta.abs() < columns(tau, x), 0.0)
+            point = torch.where(delta == 0, x, (x + width * delta).clamp_(*threat.box))
+        nearest.note(point, oracle.logits(point))
+        return nearest.point
