@@ -33,7 +33,12 @@ def figures(out):
 def begun(out, mark, plan="tiny.yaml"):
     """A run in a process of its own, until a file of it appears."""
     words = [*MARTENSITE, "run", plan, "--out", out]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def listening() -> None:  # a shell that runs the tests in the background has their children ignore Ctrl-C
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(words, **pipes, text=True, preexec_fn=listening)
     deadline = time.monotonic() + SLOWEST
     while not (Path(out) / mark).exists():
         assert process.poll() is None, process.stderr.read()
