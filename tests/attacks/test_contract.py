@@ -21,6 +21,7 @@ from martensite.threat import ThreatModel
 
 # Settings that keep a search short where its outcome doesn't matter; without an entry, the defaults.
 CHEAP = {
+    "corruptions": {"kinds": ["shot_noise", "glass_blur", "fog", "elastic"]},
     "uap": {"epochs": 4, "minibatch": 10},
     "patch": {"steps": 10},
     "rotation_translation": {"angles": 3, "shifts": 3},
@@ -40,10 +41,19 @@ CHEAP = {
     "deepfool": {"steps": 5},
     "sigma_zero": {"steps": 5},
     "jsma": {},
+    "ead": {"steps": 5, "search_steps": 2, "c": 10.0},
     "fab": {"steps": 5},
     "adaptive": {"steps": 4, "probe": 10},
     "autoattack": {"steps": 4, "queries": 10, "targets": 2},
     "square": {"queries": 20},
+    "sparse_rs": {"queries": 30},
+    "one_pixel": {"queries": 60, "population": 20},
+    "spsa": {"queries": 130, "samples": 16, "lr": 0.05},
+    "nes": {"queries": 110, "samples": 20},
+    "hopskipjump": {"queries": 300, "samples": 30},
+    "boundary": {"queries": 200},
+    "geoda": {"queries": 300},
+    "cw": {"steps": 5, "search_steps": 2},
     "superdeepfool": {"steps": 3, "deepfool_steps": 3},
 }
 # The smallest settings that make sense; without an entry, every whole number is as small as it may be.
@@ -54,6 +64,10 @@ IMAGES_ONLY = {"corruptions", "patch", "rotation_translation", "di_fgsm", "ti_fg
 WHOLE_BATCH = {"uap", "patch"}
 # Settings for the optimum on a linear model, where the defaults take long; without an entry, the defaults.
 THOROUGH = {
+    "sparse_rs": {"queries": 2000},
+    "boundary": {"queries": 5000},
+    "cw": {"steps": 200},
+    "ead": {"steps": 200, "search_steps": 5},
     "autoattack": {"steps": 50, "queries": 50, "targets": 1},
     "adaptive": {"steps": 50, "probe": 50},
 }
@@ -61,6 +75,14 @@ THOROUGH = {
 # that the shortest one is (minimum norm). Linf is decided feature by feature, so the optimum is exact.
 REACHED = {"linf": 0.999, "l2": 0.95, "l1": 0.95, "l0": 0.95}
 REACH = {
+    ("square", "l2"): 0.5,  # bumps are smooth, random weights are not
+    ("square", "l1"): 0.4,
+    ("one_pixel", "l0"): 0.35,  # with two channels it changes one pixel of two features, where three features may change
+    ("spsa", "linf"): 0.98,  # signs of an estimate: small weights drown in its noise
+    ("nes", "linf"): 0.95,
+    ("hopskipjump", "linf"): 0.95,  # the sign of an estimated normal: a small weight's may be wrong
+    ("geoda", "linf"): 0.95,
+    ("geoda", "l1"): 0.85,  # which features weigh most is estimated: test_query_attacks shows what more queries give
     ("uap", "l1"): 0.5,  # the features that one sample has room in are not another's
     ("patch", "l0"): -math.inf,  # it lies where chance lays it
     ("eot", "l1"): 0.9,  # that of pgd
@@ -70,6 +92,8 @@ REACH = {
     ("di_fgsm", "linf"): 0.95,  # a shrunk image shows the model fewer of its pixels
     ("ti_fgsm", "linf"): 0.1,  # it gives up gain here for transfer: random weights are all but smooth
     ("ti_fgsm", "l2"): 0.25,
+    ("cw", "linf"): 0.99,  # its nine bisections end a little above
+    ("ead", "l1"): 0.85,  # the elastic net's optimum is not the L1 norm's
     ("fmn", "l0"): 0.5,  # one feature too many, where one or two would do
 }
 

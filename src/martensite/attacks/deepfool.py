@@ -19,7 +19,7 @@ from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
 from martensite.threat.ball import columns
 
-FLAT = 1e-4  # widths of the box that a step is longer than the way to the boundary, so that no step stalls in front of it
+FLAT = 1e-4  # widths of the box that a step is longer, as in the authors' code: a curved boundary would take one more to cross
 
 
 @ATTACKS.register

@@ -104,8 +104,11 @@ def attack(
         member: Attack | None = next(members)
         while member is not None and len(todo := run.record.todo()):
             rng = streams(seed, f"attack/{member.kind}", places).to(model.device)
-            run.attack(member, oracles[0], rng, todo, listener)
-            if kind == "bfloat16" and surrogate is None and bool(run.doubtful.any()):
+            exact = kind == "float32" or not member.bounded
+            if kind == "bfloat16" and exact:  # a least distance ends on the decision boundary: bfloat16 draws another one
+                oracles.append(Oracle(searched, surrogate is None, "float32", budget, started))
+            run.attack(member, oracles[-1 if exact else 0], rng, todo, listener)
+            if not exact and surrogate is None and bool(run.doubtful.any()):
                 # What the search took for broken, and float32 denies, is searched again in float32.
                 oracles.append(Oracle(model, budget=budget, started=started))
                 run.attack(member, oracles[-1], rng, run.doubtful.nonzero().squeeze(1), listener)

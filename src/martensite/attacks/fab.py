@@ -60,7 +60,7 @@ class FAB(Attack):
         runs: list[Tensor | None] = [None]
         if threat.goal == "untargeted":
             classes = rivals(oracle.logits(x), y, self.top if self.targets is None else self.targets + 1)
-            runs = [classes] if self.targets is None else list(torch.split(classes, 1, dim=1))
+            runs = [classes] if self.targets is None else [column[:, None] for column in classes.unbind(1)]
         for restart in range(self.restarts):
             for classes_of_run in runs:
                 point = x if restart == 0 else self._random_start(x, nearest, threat, rng)

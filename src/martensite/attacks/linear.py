@@ -9,6 +9,7 @@ from martensite.threat import Norm
 from martensite.threat.ball import Box
 
 ORDER: dict[str, float] = {"l0": 0, "l1": 1, "l2": 2, "linf": torch.inf}
+UNITS = 16.0  # in the last place of the largest logit
 DUAL: dict[Norm, Norm] = {"l1": "linf", "l2": "l2", "linf": "l1"}
 
 
@@ -16,6 +17,11 @@ def length(delta: Tensor, norm: Norm) -> Tensor:
     """(n,) norm of each sample of delta (n, *d)."""
     result: Tensor = torch.linalg.vector_norm(delta.flatten(1), ORDER[norm], dim=1)
     return result
+
+
+def rounding(logits: Tensor) -> Tensor:
+    """(n,) gaps between logits that are smaller may have another sign in another batch, whose sums are rounded differently."""
+    return UNITS * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
 
 
 def rivals(logits: Tensor, y: Tensor, top: int) -> Tensor:
@@ -40,12 +46,12 @@ def boundary(
 
     Returns:
         The gap f (n,), by which the goal is missed (negative) or reached, and its gradient w (n, *d): the boundary is
-        ``f + w . (x - point) = 0``.
+        ``f + w . (x - point) = 0``. It is drawn beyond what rounding may hide, or a point right on it could not be left.
     """
     if classes is None:
         loss = ascend("margin", y, "targeted")
         logits, gradient = oracle.gradient(point, loss, rows)
-        return loss(logits), gradient
+        return (loss(logits) - 2.0 * rounding(logits)).to(point.dtype), gradient
 
     def gaps(logits: Tensor) -> Tensor:
         return logits.gather(1, classes) - logits.gather(1, y[:, None])
@@ -53,7 +59,8 @@ def boundary(
     logits, gradients = oracle.jacobian(point, gaps, rows)
     f, w = point.new_zeros(len(point)), torch.zeros_like(point)
     least = torch.full_like(f, torch.inf)
-    for gap, gradient in zip(gaps(logits).to(point.dtype).unbind(1), gradients, strict=True):
+    values = (gaps(logits) - 2.0 * rounding(logits)[:, None]).to(point.dtype)
+    for gap, gradient in zip(values.unbind(1), gradients, strict=True):
         distance = gap.abs() / length(gradient, DUAL[norm]).clamp_min(torch.finfo(point.dtype).tiny)
         nearer = distance < least
         least, f = torch.where(nearer, distance, least), torch.where(nearer, gap, f)

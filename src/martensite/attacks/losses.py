@@ -111,7 +111,7 @@ def logit(logits: Tensor, y: Tensor) -> Tensor:
 def odds(logits: Tensor, y: Tensor) -> Tensor:
     """log((1 - p_y) / p_y) = log sum_{k != y} exp(z_k) - z_y: a monotone function of cross-entropy, log(1 + exp(odds)).
 
-    Its gradient has cross-entropy's direction, and keeps its length where the model is so sure that cross-entropy's vanishes.
+    Its gradient has cross-entropy's direction, and keeps its length where the model is so sure that the other's rounds to zero.
     """
     right = logits.gather(1, y[:, None]).squeeze(1)
     return logits.scatter(1, y[:, None], float("-inf")).logsumexp(1) - right

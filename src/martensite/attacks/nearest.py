@@ -3,13 +3,12 @@
 import torch
 from torch import Tensor
 
-from martensite.attacks.linear import length
+from martensite.attacks.linear import length, rounding
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
 from martensite.threat import ThreatModel
 from martensite.threat.ball import columns
 
-ROUNDING = 16.0  # a lead below this many units in the last place of the largest logit may not survive another batch's rounding
 INSIDE = 0.1  # share of the lead that a step towards the boundary aims to keep, so that it lands on the right side
 
 
@@ -21,14 +20,15 @@ class Nearest:
         x: (n, *d) clean inputs.
         y: (n,) the class to leave, or to reach.
         threat: Norm, box and goal; its eps plays no part.
+        confidence: By how much the goal has to be reached.
 
     Attributes:
         point: (n, *d) the nearest adversarial, or x itself.
         distance: (n,) its distance, infinite where there is none.
     """
 
-    def __init__(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel) -> None:
-        self._oracle, self._x, self._y, self._threat = oracle, x, y, threat
+    def __init__(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, confidence: float = 0.0) -> None:
+        self._oracle, self._x, self._y, self._threat, self.confidence = oracle, x, y, threat, confidence
         self.point = oracle.found = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
 
@@ -40,8 +40,7 @@ class Nearest:
     def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """(m,) by how much the goal is reached, less what rounding may take away: positive for an adversarial."""
         y = self._y if rows is None else self._y[rows]
-        rounding = ROUNDING * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
-        return ascend("margin", y, self._threat.goal)(logits) - rounding
+        return ascend("margin", y, self._threat.goal)(logits) - self.confidence - rounding(logits)
 
     def note(self, point: Tensor, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """Take what is adversarial and nearer.

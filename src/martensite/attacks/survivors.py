@@ -49,14 +49,26 @@ class Survivors:
         """
         return self.drop(self.broken(logits), point, *others)
 
-    def broken(self, logits: Tensor) -> Tensor:
-        """(m,) bool: who may leave, by the logits (m, K) where they stand; nobody in a search that runs its course."""
-        if not self._oracle.until_broken:
-            return torch.zeros_like(self.y, dtype=torch.bool)
-        return succeeded(logits, self.y, self._goal)
+    @property
+    def places(self) -> Tensor:
+        """(m,) which samples of the batch the survivors are: ``rows`` for the oracle, if it is asked about some of them."""
+        return self._places
+
+    def broken(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Who may leave, by the logits (k, K) of where they stand; nobody, if the search is to run its full course.
+
+        Args:
+            logits: At a point of each survivor, or of some.
+            rows: (k,) which of the survivors these are; None: all.
+
+        Returns:
+            (k,) bool.
+        """
+        y = self.y if rows is None else self.y[rows]
+        return succeeded(logits, y, self._goal) & self._oracle.until_broken
 
     def drop(self, broken: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Record the points of those that the mask ``broken`` (m,) names, and let them leave; else as `drop_broken`."""
+        """Record the points of the survivors that the mask ``broken`` (m,) names, and let them leave; else as `drop_broken`."""
         if not bool(broken.any()):
             return point, *others
         self.found[self._places[broken]] = point[broken]

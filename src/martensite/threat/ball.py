@@ -4,7 +4,7 @@ Shapes: x is (n, *d), any d. eps is a float or a tensor (n,), in input units. Ev
 and never touches its arguments.
 """
 
-from typing import Protocol
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -43,6 +43,10 @@ class Ball(Protocol):
         ...
 
 
+@overload
+def columns(eps: Tensor, x: Tensor) -> Tensor: ...
+@overload
+def columns(eps: Eps, x: Tensor) -> Eps: ...
 def columns(eps: Eps, x: Tensor) -> Eps:
     """Shape an eps (n,) so that it broadcasts over (n, *d); a float stays a float."""
     return eps.to(x.dtype).view(-1, *[1] * (x.dim() - 1)) if isinstance(eps, Tensor) else eps

