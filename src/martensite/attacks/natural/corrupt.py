@@ -1,9 +1,9 @@
 """The corruptions by name, at five severities, for images of any size.
 
 Hendrycks and Dietterich 2019, "Benchmarking neural network robustness to common corruptions and perturbations", arXiv:1903.12261,
-sec. 3 and appendix A. Strengths are those published for 32 x 32 images (CIFAR-10-C); on larger images lengths grow with the
-shorter side, on smaller ones they stay, since a blur of a tenth of a pixel is none. Written anew: the figures are comparable,
-not equal, to those on the published files; frost is procedural, where they show photographs of it.
+sec. 3 and appendix A. Strengths are those published for 32 x 32 images (CIFAR-10-C) and, from a shorter side of 85 pixels on,
+for 224 x 224 images (ImageNet-C); in either range lengths go with the shorter side. Written anew: the figures are comparable, not
+equal, to those on the published files; frost is procedural, where they show photographs of it.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,5 @@
 """Digital: contrast, elastic deformation, pixelation, JPEG."""
 
-import math
 from io import BytesIO
 
 import numpy as np
@@ -10,27 +9,26 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from martensite.attacks.natural.resample import scale
+from martensite.attacks.natural.resample import strength
 from martensite.core.rng import Streams
+
+SLIP = 244 / 224  # the lengths published for 224 x 224 images were worked out for 244
 
 
 def contrast(image: Tensor, severity: int, rng: Streams) -> Tensor:
-    """Each channel's distance from its mean, times 0.75 to 0.15."""
+    """Each channel's distance from its mean, times 0.75 to 0.15; 0.4 to 0.05 on large images."""
     mean = image.mean((2, 3), keepdim=True)
-    return (image - mean) * (0.75, 0.5, 0.4, 0.3, 0.15)[severity] + mean
+    return (image - mean) * strength(image, severity, (0.75, 0.5, 0.4, 0.3, 0.15), (0.4, 0.3, 0.2, 0.1, 0.05)) + mean
 
 
 def elastic(image: Tensor, severity: int, rng: Streams) -> Tensor:
     """A random affine map that moves three points, then a smooth random displacement; lengths in shares of the shorter side."""
     n, _, high, wide = image.shape
     side = min(high, wide)
-    push, sigma, moved = (
-        (0.0, 0.0, 0.08),
-        (0.05, 0.2, 0.07),
-        (0.08, 0.06, 0.06),
-        (0.1, 0.04, 0.05),
-        (0.1, 0.03, 0.03),
-    )[severity]
+    small = ((0.0, 0.0, 0.08), (0.05, 0.2, 0.07), (0.08, 0.06, 0.06), (0.1, 0.04, 0.05), (0.1, 0.03, 0.03))
+    large = ((2.0, 0.7, 0.1), (2.0, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02))
+    slipped = [(push * SLIP, sigma * SLIP, moved * SLIP) for push, sigma, moved in large]
+    push, sigma, moved = strength(image, severity, small, slipped)
     # In pixels from the centre: three corners of a square of two thirds of the side, and where they go.
     corners = side / 3.0 * image.new_tensor([[1, 1], [1, -1], [-1, -1]])
     goals = corners + moved * side * rng.uniform((3, 2), -1.0, 1.0).double()
@@ -46,18 +44,15 @@ def elastic(image: Tensor, severity: int, rng: Streams) -> Tensor:
 
 
 def pixelate(image: Tensor, severity: int, rng: Streams) -> Tensor:
-    """Box-averaged down to 0.95 to 0.65 of the side, and back by the nearest pixel.
-
-    On larger images the share shrinks with the root of the side: midway between the values for 32 x 32 and 224 x 224.
-    """
-    share = (0.95, 0.9, 0.85, 0.75, 0.65)[severity] / math.sqrt(scale(image))
+    """Box-averaged down to 0.95 to 0.65 of the side, or 0.6 to 0.25 on large images, and back by the nearest pixel."""
+    share = strength(image, severity, (0.95, 0.9, 0.85, 0.75, 0.65), (0.6, 0.5, 0.4, 0.3, 0.25))
     small = F.interpolate(image, [max(1, int(side * share)) for side in image.shape[-2:]], mode="area")
     return F.interpolate(small, image.shape[-2:], mode="nearest-exact")
 
 
 def jpeg(image: Tensor, severity: int, rng: Streams) -> Tensor:
-    """Quality 80 to 40; three channels as a colour image, any other number each as a grey one."""
-    quality = (80, 65, 58, 50, 40)[severity]
+    """Quality 80 to 40, or 25 to 7 on large images; three channels as a colour image, any other number each as a grey one."""
+    quality = strength(image, severity, (80, 65, 58, 50, 40), (25, 18, 15, 10, 7))
     pixels = (image * 255.0).round().clamp(0, 255).to(torch.uint8).numpy()
     if pixels.shape[1] == 3:
         made = np.stack([_reread(one.transpose(1, 2, 0), quality).transpose(2, 0, 1) for one in pixels])

@@ -1,13 +1,31 @@
-"""What the corruptions share: lengths, and images looked at from elsewhere."""
+"""What the corruptions share: strengths and lengths by the image's size, and images looked at from elsewhere."""
+
+from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
+T = TypeVar("T")
+SMALL, LARGE = 32, 224  # the sides of the images that strengths are published for, CIFAR's and ImageNet's
+
+
+def is_large(image: Tensor) -> bool:
+    """Whether the shorter side is nearer to ImageNet's than to CIFAR's, in proportion: at 85 pixels the one passes to the other."""
+    return min(image.shape[-2:]) ** 2 >= SMALL * LARGE
+
+
+def strength(image: Tensor, severity: int, small: Sequence[T], large: Sequence[T]) -> T:
+    """Of the strengths published for the one or the other size, that of this severity (0 to 4)."""
+    return (large if is_large(image) else small)[severity]
+
+
 def scale(image: Tensor) -> float:
-    """By how much lengths that are meant for 32 x 32 images grow."""
-    return max(1.0, min(image.shape[-2:]) / 32.0)
+    """By how much lengths in pixels of 32, or of 224, grow; on images below 32 they stay, for a tenth of a pixel blurs nothing."""
+    side = min(image.shape[-2:])
+    return side / LARGE if is_large(image) else max(1.0, side / SMALL)
 
 
 def look(image: Tensor, theta: Tensor, padding: str = "border") -> Tensor:

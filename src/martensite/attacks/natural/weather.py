@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from martensite.attacks.natural.resample import scale, streaked, zoomed
+from martensite.attacks.natural.resample import scale, streaked, strength, zoomed
 from martensite.core.rng import Streams
 
 FROST = (0.85, 0.95, 1.0)  # what ice leaves of red, green and blue
@@ -14,14 +14,22 @@ FROST = (0.85, 0.95, 1.0)  # what ice leaves of red, green and blue
 
 def snow(image: Tensor, severity: int, rng: Streams) -> Tensor:
     """A whitened image under two layers of streaks, one the other turned round."""
-    mean, deviation, size, least, sigma, kept = (
+    small = (
         (0.1, 0.2, 1.0, 0.6, 3.0, 0.95),
         (0.1, 0.2, 1.0, 0.5, 4.0, 0.9),
         (0.15, 0.3, 1.75, 0.55, 4.0, 0.9),
         (0.25, 0.3, 2.25, 0.6, 6.0, 0.85),
         (0.3, 0.3, 1.25, 0.65, 12.0, 0.8),
-    )[severity]
-    flakes = zoomed(mean + deviation * rng.normal((1, *image.shape[2:])).double(), size * scale(image))
+    )
+    large = (
+        (0.1, 0.3, 3.0, 0.5, 4.0, 0.8),
+        (0.2, 0.3, 2.0, 0.5, 4.0, 0.7),
+        (0.55, 0.3, 4.0, 0.9, 8.0, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 8.0, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12.0, 0.55),
+    )
+    mean, deviation, size, least, sigma, kept = strength(image, severity, small, large)
+    flakes = zoomed(mean + deviation * rng.normal((1, *image.shape[2:])).double(), max(size * scale(image), 1.0))
     angle = -math.pi / 4 * rng.uniform((1,), 1.0, 3.0).double().squeeze(1)
     layer = streaked(torch.where(flakes < least, 0.0, flakes).clamp(0, 1), sigma * scale(image), angle)
     white = torch.maximum(image, image.mean(1, keepdim=True) * 1.5 + 0.5)
@@ -30,7 +38,11 @@ def snow(image: Tensor, severity: int, rng: Streams) -> Tensor:
 
 def frost(image: Tensor, severity: int, rng: Streams) -> Tensor:
     """Crystals of ice laid over a dimmed image: the ridges of a plasma fractal, in patches of another."""
-    kept, laid = ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45))[severity]
+    small, large = (
+        ((1.0, 0.2), (1.0, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),
+        ((1.0, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75)),
+    )
+    kept, laid = strength(image, severity, small, large)
     ridges = 1.0 - (2.0 * plasma(image, 1.5, rng) - 1.0).abs()
     patches = torch.sigmoid(12.0 * (plasma(image, 2.5, rng) - 0.4))
     tint = image.new_tensor(FROST if image.shape[1] == 3 else (1.0,)).view(1, -1, 1, 1)
@@ -39,14 +51,18 @@ def frost(image: Tensor, severity: int, rng: Streams) -> Tensor:
 
 def fog(image: Tensor, severity: int, rng: Streams) -> Tensor:
     """A plasma fractal added, and the sum dimmed to the image's own range."""
-    thick, decay = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))[severity]
+    small, large = (
+        ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75)),
+        ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
+    )
+    thick, decay = strength(image, severity, small, large)
     brightest = image.amax((1, 2, 3), keepdim=True)
     return (image + thick * plasma(image, decay, rng)) * brightest / (brightest + thick)
 
 
 def brightness(image: Tensor, severity: int, rng: Streams) -> Tensor:
-    """The value of hue, saturation and value, raised by 0.05 to 0.3."""
-    added = (0.05, 0.1, 0.15, 0.2, 0.3)[severity]
+    """The value of hue, saturation and value, raised by 0.05 to 0.3; by 0.1 to 0.5 on large images."""
+    added = strength(image, severity, (0.05, 0.1, 0.15, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4, 0.5))
     if image.shape[1] != 3:
         return image + added
     value = image.amax(1, keepdim=True)
