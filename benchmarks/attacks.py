@@ -1,197 +1,188 @@
-"""Attacks against the peers: seconds and what is left, one process, interleaved rounds, medians.
+"""Attacks against the peers: seconds, passes and what is left, one process, interleaved rounds, medians.
 
-Peers: foolbox and ART from the bench extra, and adversarial-library if it is importable: its package wants torchvision, so it
-is in no extra (pip install --no-deps adv-lib), and torchvision and visdom, which its attacks don't use, are empty modules here.
+Everybody gets the same images in batches of 250, and is judged alike: misclassified in float32 and, for bounded attacks, inside
+the ball. Passes are counted at the model. The floor is an attack's gradient passes times the fastest forward and input-gradient
+pass. "Agrees" says whether independent implementations find the same; ours may be better than the best peer, never worse.
 
-    python benchmarks/attacks.py [--only pgd,cw] [--rounds 3]
+    python benchmarks/attacks.py [--only pgd,cw] [--rounds 3] [--images 100] [--seconds 120] [--json FILE]
+
+Exit status 1: some attack of ours found less than a peer's, beyond the tolerance.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
-import types
-from collections.abc import Callable
-from dataclasses import dataclass
-from unittest.mock import MagicMock
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from bench_model import bench_model, mnist
+from cases import Case, all_cases
+from peers import OURS, Contenders, Run, load_peers
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 import martensite as mt
-from martensite.attacks import ATTACKS
-
-BATCH = 250
-EPS = 0.2
 
 
-@dataclass(frozen=True)
-class Case:
-    """One attack: how each contender runs it on x, y and returns adversarials, and what to report of them."""
+@dataclass
+class Row:
+    """One contender's outcome in one case.
 
-    images: int
-    contenders: dict[str, Callable[[Tensor, Tensor], Tensor]]
-    norm: str = "linf"
-    eps: float | None = EPS  # None: minimum norm, report the median distance
+    Args:
+        seconds: Of each round.
+        passes: Forward passes an image.
+        left: Share of the images that are correct and not broken.
+        distance: Median over those that it broke; None for a bounded attack.
+        error: Why it could not run.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    passes: float = 0.0
+    left: float = 1.0
+    distance: float | None = None
+    error: str = ""
+
+    @property
+    def median(self) -> float:
+        """Seconds."""
+        return statistics.median(self.seconds)
 
 
-def ours(
-    model: mt.Classifier, norm: str, eps: float, kind: str, precision: str = "float32", **parameters: object
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Our attack of that kind."""
-    method, threat = ATTACKS.build({"kind": kind, **parameters}), mt.ThreatModel(norm=norm, eps=eps)
-    size = "auto" if precision == "auto" else BATCH
-    return lambda x, y: mt.attack(method, model, x, y, threat, batch_size=size, precision=precision).adversarial
+class Passes:
+    """Counts samples through a model."""
+
+    def __init__(self, model: mt.Classifier) -> None:
+        self.count = 0
+        model.register_forward_pre_hook(self._add)
+
+    def _add(self, module: object, inputs: tuple[Tensor, ...]) -> None:
+        self.count += len(inputs[0])
 
 
-def in_batches(run: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A peer that takes one batch at a time."""
-    return lambda x, y: torch.cat([run(x[i : i + BATCH], y[i : i + BATCH]) for i in range(0, len(x), BATCH)])
+def pass_time(model: mt.Classifier, x: Tensor, y: Tensor) -> float:
+    """Least seconds an image of a forward and input-gradient pass, over batch sizes."""
+    times = []
+    for size in (32, 64, 125, 250):
+        part, labels = x[:size], y[:size]
+        for _ in range(8):
+            started = time.perf_counter()
+            leaf = part.clone().requires_grad_(True)
+            torch.autograd.grad(cross_entropy(model(leaf), labels, reduction="sum"), leaf)
+            times.append((time.perf_counter() - started) / len(part))
+    return min(times)
 
 
-def adversarial_library() -> types.ModuleType | None:
-    """adv_lib.attacks, with the modules that it imports and doesn't need here."""
-    for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional", "visdom", "visdom_logger"):
-        sys.modules.setdefault(name, MagicMock())
+def once(run: Run, model: mt.Classifier, passes: Passes, case: Case, x: Tensor, y: Tensor, row: Row) -> None:
+    """One round of one contender."""
+    passes.count, started = 0, time.perf_counter()
     try:
-        import adv_lib.attacks
-    except ImportError as error:
-        print(f"without adversarial-library: {error}")
-        return None
-    return adv_lib.attacks  # type: ignore[no-any-return]
-
-
-def cases(model: mt.Classifier) -> dict[str, Case]:
-    """Everything that is compared."""
-    import foolbox
-    from art.attacks import evasion
-    from art.estimators.classification import PyTorchClassifier
-
-    adv = adversarial_library()
-    fb_model = foolbox.PyTorchModel(model, bounds=(0, 1))
-    art = PyTorchClassifier(model, torch.nn.CrossEntropyLoss(), (1, 28, 28), 10, clip_values=(0, 1), device_type="cpu")
-
-    def fb(attack: object, eps: float | None) -> Callable[[Tensor, Tensor], Tensor]:
-        return in_batches(lambda x, y: attack(fb_model, x, y, epsilons=eps)[1])  # type: ignore[operator]
-
-    def by_art(attack: object) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, y: torch.from_numpy(attack.generate(x.numpy(), y.numpy()))  # type: ignore[attr-defined]
-
-    def by_adv(name: str, **parameters: object) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        if adv is None:
-            return {}
-        run = getattr(adv, name)
-        return {"adversarial-library": in_batches(lambda x, y: run(model, x, y, **parameters))}
-
-    step = 2.5 * EPS / 40
-    pgd_art = evasion.ProjectedGradientDescentPyTorch(
-        art, eps=EPS, eps_step=step, max_iter=40, num_random_init=1, batch_size=BATCH, verbose=False
-    )
-    return {
-        "pgd": Case(
-            500,
-            {
-                "martensite": ours(model, "linf", EPS, "pgd", steps=40),
-                "martensite, own choices": ours(model, "linf", EPS, "pgd", "auto", steps=40),
-                "foolbox": fb(foolbox.attacks.LinfPGD(steps=40, abs_stepsize=step), EPS),
-                "ART": by_art(pgd_art),
-                **by_adv("pgd_linf", ε=EPS, steps=40, absolute_step_size=step),
-            },
-        ),
-        "apgd": Case(
-            200,
-            {
-                "martensite": ours(model, "linf", EPS, "apgd"),
-                "martensite, own choices": ours(model, "linf", EPS, "apgd", "auto"),
-                **by_adv("apgd", norm=float("inf"), eps=EPS, n_iter=100),
-            },
-        ),
-        "deepfool": Case(
-            100,
-            {
-                "martensite": ours(model, "l2", 2.0, "deepfool"),
-                "foolbox": fb(foolbox.attacks.L2DeepFoolAttack(steps=50), None),
-                **by_adv("df", steps=50, norm=2),
-            },
-            "l2",
-            None,
-        ),
-        "superdeepfool": Case(
-            100, {"martensite": ours(model, "l2", 2.0, "superdeepfool"), **by_adv("sdf", steps=100)}, "l2", None
-        ),
-        "ddn": Case(
-            100,
-            {
-                "martensite": ours(model, "l2", 2.0, "ddn", steps=100),
-                "foolbox": fb(foolbox.attacks.DDNAttack(steps=100), None),
-                **by_adv("ddn", steps=100),
-            },
-            "l2",
-            None,
-        ),
-        "fmn": Case(
-            100,
-            {
-                "martensite": ours(model, "l2", 2.0, "fmn", steps=100),
-                "foolbox": fb(foolbox.attacks.L2FMNAttack(steps=100), None),
-                **by_adv("fmn", norm=2, steps=100),
-            },
-            "l2",
-            None,
-        ),
-        "cw": Case(
-            100,
-            {
-                "martensite": ours(model, "l2", 2.0, "cw"),
-                "foolbox": fb(foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=5, steps=200), None),
-                **by_adv("carlini_wagner_l2", num_binary_search_steps=5, max_iterations=200),
-            },
-            "l2",
-            None,
-        ),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="names, comma-separated")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    model, data = bench_model(), mnist("test", 500)
-    model.requires_grad_(False)
-    chosen = {name: case for name, case in cases(model).items() if not options.only or name in options.only.split(",")}
-    for name, case in chosen.items():
-        x, y = data.x[: case.images], data.y[: case.images]
-        seconds: dict[str, list[float]] = {who: [] for who in case.contenders}
-        left: dict[str, str] = {}
-        for _ in range(options.rounds):
-            for who, run in case.contenders.items():
-                started = time.perf_counter()
-                adversarial = run(x, y)
-                seconds[who].append(time.perf_counter() - started)
-                left[who] = outcome(model, x, y, adversarial, case)
-        fastest = (
-            min(statistics.median(times) for who, times in seconds.items() if not who.startswith("martensite"))
-            if len(seconds) > 1
-            else 1.0
-        )
-        print(f"\n{name}, {case.images} images, {options.rounds} rounds")
-        for who, times in seconds.items():
-            median = statistics.median(times)
-            print(f"  {who:<26}{median:>8.2f} s{median / fastest:>7.2f}x fastest peer   {left[who]}", flush=True)
-
-
-def outcome(model: mt.Classifier, x: Tensor, y: Tensor, adversarial: Tensor, case: Case) -> str:
-    """Robust accuracy inside the ball, or the median distance, judged alike for everybody."""
+        adversarial = run(x.clone(), y.clone())
+    except Exception as failure:  # a peer that can't is a row that says so
+        row.error = f"{type(failure).__name__}: {failure}".splitlines()[0][:100]
+        return
+    row.seconds.append(time.perf_counter() - started)
+    row.passes = passes.count / len(x)
     with torch.no_grad():
-        wrong = model(adversarial).argmax(1) != y
-        clean = model(x).argmax(1) == y
-    distance = mt.ThreatModel(norm=case.norm, eps=1.0).distance(x, adversarial)
-    if case.eps is not None:
-        return f"robust {float((~wrong | (distance > case.eps + 1e-5))[clean].float().sum() / len(x)):.3f}"
-    return f"median {float(distance[wrong & clean].median()):.3f}, found {float(wrong[clean].float().mean()):.0%}"
+        correct = model(x).argmax(1) == y
+        broken = (model(adversarial).argmax(1) != y) & correct
+    distance = case.threat.distance(x, adversarial)
+    if case.minimum:
+        row.distance = float(distance[broken].median()) if bool(broken.any()) else None
+    else:
+        broken &= distance <= case.threat.eps + 1e-5
+    row.left = float((correct & ~broken).float().mean())
+
+
+def measure(case: Case, model: mt.Classifier, passes: Passes, x: Tensor, y: Tensor, rounds: int, limit: float) -> dict[str, Row]:
+    """Interleaved rounds, as many as are asked for or fit into ``limit`` seconds, one at least."""
+    rows = {who: Row() for who in case.runs}
+    started = time.perf_counter()
+    for turn in range(rounds):
+        for who, run in case.runs.items():
+            if not rows[who].error:
+                once(run, model, passes, case, x, y, rows[who])
+                if not turn and sys.stderr.isatty():
+                    print(f"  ... {who}", file=sys.stderr)
+        if (turn + 2) / (turn + 1) * (time.perf_counter() - started) > limit:
+            break
+    return rows
+
+
+def verdict(case: Case, rows: dict[str, Row]) -> str:
+    """How ours stands against the peer that found most: agrees, is better, or is worse."""
+    others = [row for who, row in rows.items() if not who.startswith("martensite") and not row.error]
+    if not others or rows[OURS].error:
+        return "alone" if not others else "FAILED"
+    mine, allowed = rows[OURS], max(0.02, 1.5 / case.images)
+    if case.minimum and mine.distance is not None:
+        most = min(row.left for row in others)
+        medians = [row.distance for row in others if row.distance is not None and row.left <= most + allowed]
+        ratio = mine.distance / max(min(medians), 1e-9)
+        gap, unit, worse = ratio - 1.0, f"median {ratio:.3f}x the best peer's", mine.left > most + allowed
+        return "WORSE, " + unit if worse or gap > case.tolerance else ("better, " if gap < -case.tolerance else "agrees, ") + unit
+    gap = mine.left - min(row.left for row in others)
+    return ("WORSE" if gap > allowed else "better" if gap < -allowed else "agrees") + f", {100 * gap:+.1f} points left"
+
+
+def show(name: str, case: Case, rows: dict[str, Row], floor: float, said: str, images: int) -> None:
+    """The case's table."""
+    rounds = max(len(row.seconds) for row in rows.values())
+    peers = [row.median for who, row in rows.items() if not who.startswith("martensite") and not row.error]
+    print(f"\n{name}, {images} images, {case.threat.norm}, {case.model} model, {rounds} rounds: {said}")
+    print(f"  {'':<34}{'s':>8}{'x peer':>9}{'x floor':>9}{'passes':>9}{'left':>9}{'median':>9}")
+    for who, row in rows.items():
+        if row.error:
+            print(f"  {who:<34}  {row.error}")
+            continue
+        ratio = f"{row.median / min(peers):.2f}" if peers else ""
+        over = f"{row.median / floor:.2f}" if floor else ""
+        median = "" if row.distance is None else f"{row.distance:.4f}"
+        print(f"  {who:<34}{row.median:>8.2f}{ratio:>9}{over:>9}{row.passes:>9.0f}{row.left:>9.3f}{median:>9}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="cases, comma-separated; 'list' names them")
+    parser.add_argument("--who", default="", help="contenders, comma-separated parts of their names; ours always run")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=0, help="at most so many; 0: as many as each case says")
+    parser.add_argument("--seconds", type=float, default=120.0, help="no further round of a case that would pass this")
+    parser.add_argument("--json", type=Path, default=None)
+    options = parser.parse_args()
+
+    peers, models, data = load_peers(), {}, mnist("test", 500)
+    for kind in ("hardened", "standard"):
+        models[kind] = bench_model(hardened=kind == "hardened").eval().requires_grad_(False)
+    passes = {kind: Passes(model) for kind, model in models.items()}
+    cases = all_cases(Contenders(peers, models["hardened"]), Contenders(peers, models["standard"]))
+    wanted = [name for name in options.only.split(",") if name]
+    if unknown := [name for name in wanted if name not in cases]:
+        print(f"no case {', '.join(unknown)}; there are: {', '.join(cases)}")
+        return 2
+    document, worse = [], []
+    for name in wanted or cases:
+        case = cases[name]
+        images = min(case.images, options.images or case.images)
+        x, y = data.x[:images], data.y[:images]
+        if options.who:
+            parts = options.who.split(",")
+            keep = {who: run for who, run in case.runs.items() if who.startswith("martensite") or any(p in who for p in parts)}
+            case = Case(case.images, case.threat, keep, case.steps, case.minimum, case.model, case.tolerance)
+        floor = case.steps * images * pass_time(models[case.model], data.x[:250], data.y[:250])
+        rows = measure(case, models[case.model], passes[case.model], x, y, options.rounds, options.seconds)
+        said = verdict(case, rows)
+        worse += [name] * (said.startswith(("WORSE", "FAILED")))
+        show(name, case, rows, floor, said, images)
+        document.append({"case": name, "images": images, "floor": floor, "verdict": said, "model": case.model})
+        document[-1]["rows"] = {who: asdict(row) for who, row in rows.items()}
+        if options.json is not None:
+            options.json.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"\n{torch.get_num_threads()} threads, torch {torch.__version__}. Worse than a peer: {', '.join(worse) or 'none'}.")
+    return 1 if worse else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
