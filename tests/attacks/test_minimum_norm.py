@@ -410,7 +410,7 @@ def test_the_nearest_boundary(digits):
     oracle = Oracle(model)
     classes = rivals(oracle.logits(x), y, 10)
     assert classes.shape == (40, 9)
-    f, w = boundary(oracle, x, y, classes, "l2")
+    f, w = boundary(oracle, x, y, classes, threat_of("l2"))
     assert oracle.backwards == 9 * 40
     leaf = x.clone().requires_grad_()
     logits = model(leaf)

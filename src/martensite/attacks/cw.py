@@ -2,9 +2,12 @@
 
 Carlini and Wagner 2017, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sec. VI-A. For Linf (sec. VI-C)
 see `cw_linf`.
+
+Of the paper's three ways to stay in the box (sec. V-B) this takes the first, projection, and anneals the step size. The paper
+prefers a change of variables to tanh, which is flat at the box's faces: black and white features need hundreds of steps to get
+away, or never do. On small images it took tanh 5,700 passes an image to come as near as projection does in 260.
 """
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -13,16 +16,15 @@ from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.cw_linf import Settings, tighten
-from martensite.attacks.descent import Constant, Patience, hinge
+from martensite.attacks.descent import Adam, Constant, Patience, anneal, hinge
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
 
-BETA_1, BETA_2, STABLE = 0.9, 0.999, 1e-8  # of Adam
-SMOOTH = 1.0 - 1e-6  # keeps black and white, where tanh saturates, finite
 STEPS, LR, C = 1000, 0.01, 1e-3  # defaults for L2
+LAST = 0.01  # share of the learning rate that is left at the end of a descent
 STEPS_LINF, ACROSS_LINF, C_LINF = 200, 4.0, 1.0  # and for Linf; the second: how many tau far all steps lead, were they full ones
 
 
@@ -33,7 +35,7 @@ class CW(Attack):
     Args:
         steps: Gradient steps a search step; None: 1,000 for L2 and 200 for Linf. The paper takes 10,000.
         search_steps: Constants c (L2) or thresholds tau (Linf) that are tried for each sample.
-        lr: Learning rate of Adam, in tanh space for L2 and in thresholds for Linf; None: 0.01 for L2 and 4 / steps for Linf.
+        lr: First learning rate of Adam, in widths of the box for L2 and in thresholds for Linf; None: 0.01 for L2 and 4 / steps for Linf.
         c: First constant, in squared widths of the box (Linf: widths) a logit; None: 0.001 for L2 and 1 for Linf.
         confidence: By how much the margin has to be won.
         abort_early: A sample whose loss fell by less than 0.01 % in a tenth of the steps sits out the rest of the search step.
@@ -54,7 +56,7 @@ class CW(Attack):
     bounded: ClassVar[bool] = False
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """min |delta|_2^2 + c f(x + delta), x + delta = (tanh(w) + 1) / 2."""
+        """min |delta|_2^2 + c f(x + delta), x + delta in the box."""
         nearest = Nearest(oracle, x, y, threat, self.confidence)
         if threat.norm == "linf":
             steps = self.steps or STEPS_LINF
@@ -74,11 +76,9 @@ class CW(Attack):
         rows, found = torch.arange(len(x), device=x.device), torch.zeros_like(c, dtype=torch.bool)
         steps, lr = self.steps or STEPS, self.lr or LR
         patience = Patience(steps if self.abort_early else 0, c)
-        clean = (x - low) / width
-        w = ((2.0 * clean - 1.0) * SMOOTH).atanh_()
-        m, v = torch.zeros_like(w), torch.zeros_like(w)
+        clean = unit = (x - low) / width
+        adam = Adam(unit)
         for step in range(steps):
-            unit = (w.tanh() + 1.0).div_(2.0)
             loss = hinge(y, c, threat.goal, self.confidence)
             point = (unit * width).add_(low).clamp_(*threat.box)
             logits, gradient = oracle.gradient(point, loss, rows)
@@ -87,12 +87,10 @@ class CW(Attack):
             stay = patience.leave(step, loss(logits) + delta.square().flatten(1).sum(1))
             if stay is not None:
                 rows, clean, y, c = rows[stay], clean[stay], y[stay], c[stay]
-                w, m, v, unit, delta, gradient = w[stay], m[stay], v[stay], unit[stay], delta[stay], gradient[stay]
+                unit, delta, gradient = unit[stay], delta[stay], gradient[stay]
+                adam.keep(stay)
                 if not len(rows):
                     break
-            gradient = gradient.mul_(width).add_(delta, alpha=2.0).mul_(unit * (1.0 - unit)).mul_(2.0)
-            m.lerp_(gradient, 1.0 - BETA_1)
-            v.lerp_(gradient.square_(), 1.0 - BETA_2)
-            scale = math.sqrt(1.0 - BETA_2 ** (step + 1))
-            w.addcdiv_(m, (v.sqrt().div_(scale)).add_(STABLE), value=-lr / (1.0 - BETA_1 ** (step + 1)))
+            gradient = gradient.mul_(width).add_(delta, alpha=2.0)
+            unit = torch.sub(unit, adam.direction(gradient), alpha=lr * anneal(step, steps, LAST)).clamp_(0.0, 1.0)
         return found

@@ -6,20 +6,18 @@ variables to tanh, features are clipped, since black and white ones, where tanh 
 and the step size follows tau. On a PGD-trained MNIST network the median fell from 0.459 to 0.265, with a third of the passes.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from martensite.attacks.descent import Patience, hinge
+from martensite.attacks.descent import Adam, Patience, hinge
 from martensite.attacks.linear import length
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
 from martensite.threat import ThreatModel
 from martensite.threat.ball import columns
 
-BETA_1, BETA_2, STABLE = 0.9, 0.999, 1e-8  # of Adam
 FIRST, LEAST = 2.0, 1e-6  # tau, in distances of the linearised boundary, and its least value, in widths of the box
 REACHED = 1.01  # a distance below this many tau counts as inside
 
@@ -58,7 +56,7 @@ def _descend(
     rows, found = torch.arange(len(x), device=x.device), torch.zeros_like(c, dtype=torch.bool)
     watch = Patience(settings.patience, c)
     clean, unit = (x - low) / width, (nearest.point - low) / width
-    m, v, cube = torch.zeros_like(x), torch.zeros_like(x), columns(tau, x)
+    adam, cube = Adam(x), columns(tau, x)
     for step in range(settings.steps):
         loss = hinge(y, c, threat.goal, nearest.confidence)
         point = (unit * width).add_(low).clamp_(*threat.box)
@@ -69,13 +67,11 @@ def _descend(
         stay = watch.leave(step, loss(logits) + out.flatten(1).sum(1))
         if stay is not None:
             rows, clean, y, c, cube, unit = rows[stay], clean[stay], y[stay], c[stay], cube[stay], unit[stay]
-            m, v, delta, out, gradient = m[stay], v[stay], delta[stay], out[stay], gradient[stay]
+            delta, out, gradient = delta[stay], out[stay], gradient[stay]
+            adam.keep(stay)
             if not len(rows):
                 break
         gradient = gradient.mul_(width).add_(delta.sign_().mul_(out > 0))
-        m.lerp_(gradient, 1.0 - BETA_1)
-        v.lerp_(gradient.square_(), 1.0 - BETA_2)
-        scale = math.sqrt(1.0 - BETA_2 ** (step + 1))
-        rate = settings.lr * (1.0 - step / settings.steps) / (1.0 - BETA_1 ** (step + 1))
-        unit = torch.addcdiv(unit, m * cube, v.sqrt().div_(scale).add_(STABLE), value=-rate).clamp_(0.0, 1.0)
+        rate = settings.lr * (1.0 - step / settings.steps)
+        unit = torch.sub(unit, adam.direction(gradient).mul_(cube), alpha=rate).clamp_(0.0, 1.0)
     return found

@@ -17,7 +17,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.linear import length, rounding
+from martensite.attacks.linear import grain, length, rounding
 from martensite.attacks.losses import ascend, margin
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
@@ -60,13 +60,14 @@ class DDN(Attack):
         first = eps = torch.full_like(farthest, (self.init_norm or 0.0) * (high - low))
         clean = oracle.logits(x)
         temperature = torch.maximum(margin(clean, y).abs() / CLEAN_MARGIN, rounding(clean))[:, None]
+        temperature = torch.where(temperature > 0, temperature, 1.0)
         odds = ascend("odds", y, threat.goal)  # the direction of cross-entropy, which alone counts here
         for k in range(self.steps):
             logits, gradient = oracle.gradient(point, lambda logits: odds(logits / temperature))
             adversarial = nearest.note(point, logits)
             if k == 0 and self.init_norm is None:
-                away = (odds(logits / temperature).abs() + 1.0).to(x.dtype) / length(gradient, "l2").clamp_min(tiny)
-                first = eps = torch.minimum(FIRST * away, farthest)
+                height = (odds(logits / temperature).abs() + 1.0).to(x.dtype) + grain(gradient, threat.box)
+                first = eps = torch.minimum(FIRST * height / length(gradient, "l2").clamp_min(tiny), farthest)
             alpha = first * (0.01 + 0.99 * (1.0 + math.cos(math.pi * k / self.steps)) / 2.0)
             direction = threat.steepest_step(gradient, point)
             if bool((lost := ~direction.flatten(1).any(1)).any()):

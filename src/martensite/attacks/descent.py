@@ -1,13 +1,17 @@
-"""What CW and EAD share: the hinge on the margin, the search for its weight, and when a descent is given up.
+"""What descents on a penalised margin share: the hinge, the search for its weight, Adam, and when a descent is given up.
 
-Carlini and Wagner 2017, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sec. V.
+Carlini and Wagner 2017, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sec. V; Kingma and Ba 2015,
+"Adam: a method for stochastic optimization", arXiv:1412.6980, algorithm 1.
 """
+
+import math
 
 import torch
 from torch import Tensor
 
 from martensite.attacks.losses import Loss, ascend
 
+BETA_1, BETA_2, STABLE = 0.9, 0.999, 1e-8  # of Adam
 LARGEST = 1e10  # no larger constant is tried
 CHECKS, FALL = 10, 0.9999  # times that a descent is looked at; what the least loss must fall to in between
 
@@ -39,6 +43,34 @@ class Constant:
         self._lower = torch.where(found, self._lower, torch.maximum(self._lower, self.c))
         middle = (self._lower + self._upper) / 2.0
         self.c = torch.where(self._upper < LARGEST, middle, (self.c * 10.0).clamp_max(LARGEST))
+
+
+class Adam:
+    """Adam's direction: the mean gradient over the root of the mean squared one, feature by feature.
+
+    Args:
+        like: (m, *d) gives shape, type and device.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._mean, self._square, self._steps = torch.zeros_like(like), torch.zeros_like(like), 0
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """(m, *d) what to subtract, times the learning rate; ``gradient`` (m, *d) is overwritten."""
+        self._steps += 1
+        self._mean.lerp_(gradient, 1.0 - BETA_1)
+        self._square.lerp_(gradient.square_(), 1.0 - BETA_2)
+        root = (self._square / (1.0 - BETA_2**self._steps)).sqrt_().add_(STABLE)
+        return torch.div(self._mean, root, out=root).div_(1.0 - BETA_1**self._steps)
+
+    def keep(self, stay: Tensor) -> None:
+        """Forget all but the samples ``stay`` (m,)."""
+        self._mean, self._square = self._mean[stay], self._square[stay]
+
+
+def anneal(step: int, steps: int, last: float) -> float:
+    """From 1 down to ``last`` along half a cosine."""
+    return last + (1.0 - last) * (1.0 + math.cos(math.pi * step / steps)) / 2.0
 
 
 class Patience:

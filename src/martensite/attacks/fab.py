@@ -64,8 +64,9 @@ class FAB(Attack):
         for restart in range(self.restarts):
             for classes_of_run in runs:
                 point = x if restart == 0 else self._random_start(x, nearest, threat, rng)
+                before = nearest.distance.clone()
                 self._run(oracle, nearest, point, x, y, classes_of_run, threat)
-        nearest.approach(self.search)
+                nearest.approach(self.search, nearest.distance < before)  # now: the next run has to beat what it leads to
         return nearest.point
 
     def _run(
@@ -73,7 +74,7 @@ class FAB(Attack):
     ) -> None:
         norm, box = threat.norm, threat.box
         for _ in range(self.steps):
-            f, w = boundary(oracle, point, y, classes, norm)
+            f, w = boundary(oracle, point, y, classes, threat)
             from_x = (w * (point - x)).flatten(1).sum(1) - f  # what w . step must be for the boundary to be reached from x
             pair = step_to_plane(torch.cat([point, x]), w.repeat(2, *[1] * (w.dim() - 1)), torch.cat([-f, from_x]), norm, box)
             d_point, d_x = pair.chunk(2)

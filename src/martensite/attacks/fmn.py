@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.linear import DUAL, length, rounding
+from martensite.attacks.linear import DUAL, grain, length, rounding
 from martensite.attacks.losses import ascend
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
@@ -63,9 +63,8 @@ class FMN(Attack):
                 shrunk = torch.minimum(torch.minimum(eps - 1, (eps * (1.0 - gamma)).floor()), nearest.distance)
                 grown = torch.maximum(eps + 1, (eps * (1.0 + gamma)).floor())
             else:
-                away = (loss(logits).abs() + 2.0 * rounding(logits)).to(x.dtype) / length(gradient, DUAL[norm]).clamp_min(
-                    torch.finfo(x.dtype).tiny
-                )
+                height = (loss(logits).abs() + 2.0 * rounding(logits)).to(x.dtype) + grain(gradient, threat.box)
+                away = height / length(gradient, DUAL[norm]).clamp_min(torch.finfo(x.dtype).tiny)
                 shrunk = torch.minimum(eps * (1.0 - gamma), nearest.distance)
                 # By gamma at least, or what the box cuts off would let it creep up to the boundary without ever crossing.
                 grown = eps * (1.0 + gamma)

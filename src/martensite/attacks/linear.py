@@ -5,7 +5,7 @@ from torch import Tensor
 
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.threat import Norm
+from martensite.threat import Norm, ThreatModel
 from martensite.threat.ball import Box
 
 ORDER: dict[str, float] = {"l0": 0, "l1": 1, "l2": 2, "linf": torch.inf}
@@ -24,6 +24,12 @@ def rounding(logits: Tensor) -> Tensor:
     return UNITS * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
 
 
+def grain(gradient: Tensor, box: Box) -> Tensor:
+    """(n,) by how much the rounding of its input may change a function with this gradient (n, *d): no step below it is felt."""
+    ulp: float = torch.finfo(gradient.dtype).eps * max(abs(box[0]), abs(box[1]))
+    return UNITS * ulp * length(gradient, "l1")
+
+
 def rivals(logits: Tensor, y: Tensor, top: int) -> Tensor:
     """(n, m) the m = min(top, K) - 1 likeliest classes besides y (n,), likeliest first."""
     others = logits.scatter(1, y[:, None], -torch.inf)
@@ -31,7 +37,7 @@ def rivals(logits: Tensor, y: Tensor, top: int) -> Tensor:
 
 
 def boundary(
-    oracle: Oracle, point: Tensor, y: Tensor, classes: Tensor | None, norm: Norm, rows: Tensor | None = None
+    oracle: Oracle, point: Tensor, y: Tensor, classes: Tensor | None, threat: ThreatModel, rows: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """The decision boundary that is nearest to ``point``, as the model linearised there sees it.
 
@@ -41,7 +47,7 @@ def boundary(
         y: (n,) the class to leave; to reach, if ``classes`` is None.
         classes: (n, m) the classes that y may be left for, of which the nearest is taken. None: the boundary between y and the
             strongest other class, which has to be crossed to reach y.
-        norm: What to measure nearness in.
+        threat: The norm to measure nearness in, and the box.
         rows: See `Oracle.gradient`.
 
     Returns:
@@ -51,7 +57,7 @@ def boundary(
     if classes is None:
         loss = ascend("margin", y, "targeted")
         logits, gradient = oracle.gradient(point, loss, rows)
-        return (loss(logits) - 2.0 * rounding(logits)).to(point.dtype), gradient
+        return (loss(logits) - 2.0 * rounding(logits)).to(point.dtype) - grain(gradient, threat.box), gradient
 
     def gaps(logits: Tensor) -> Tensor:
         return logits.gather(1, classes) - logits.gather(1, y[:, None])
@@ -61,7 +67,8 @@ def boundary(
     least = torch.full_like(f, torch.inf)
     values = (gaps(logits) - 2.0 * rounding(logits)[:, None]).to(point.dtype)
     for gap, gradient in zip(values.unbind(1), gradients, strict=True):
-        distance = gap.abs() / length(gradient, DUAL[norm]).clamp_min(torch.finfo(point.dtype).tiny)
+        gap = gap - grain(gradient, threat.box)
+        distance = gap.abs() / length(gradient, DUAL[threat.norm]).clamp_min(torch.finfo(point.dtype).tiny)
         nearer = distance < least
         least, f = torch.where(nearer, distance, least), torch.where(nearer, gap, f)
         w[nearer] = gradient[nearer]

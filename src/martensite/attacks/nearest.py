@@ -62,7 +62,7 @@ class Nearest:
         self.point[places[nearer]], self.distance[places[nearer]] = point[nearer], distance[nearer]
         return adversarial
 
-    def approach(self, passes: int) -> None:
+    def approach(self, passes: int, chosen: Tensor | None = None) -> None:
         """Draw every adversarial towards its clean input, up to the decision boundary between them.
 
         Croce and Hein 2020, arXiv:1907.02044, sec. 3.1 ("final search"): a secant step on the segment, again and again. Each aims
@@ -70,8 +70,9 @@ class Nearest:
 
         Args:
             passes: Forward passes, one of them at the clean input; fewer than 2 change nothing.
+            chosen: (n,) bool: whose; None: everybody's.
         """
-        rows = self.found.nonzero().squeeze(1)
+        rows = (self.found if chosen is None else self.found & chosen).nonzero().squeeze(1)
         if passes < 2 or not len(rows):
             return
         x, outer = self._x[rows], self.point[rows]

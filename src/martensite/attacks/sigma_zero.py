@@ -4,7 +4,6 @@ Cina, Villani, Pintor, Schoenherr, Biggio and Pelillo 2025, "sigma-zero: gradien
 examples", arXiv:2402.01879, algorithm 1.
 """
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.descent import Adam, anneal
 from martensite.attacks.losses import ascend
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
@@ -19,8 +19,6 @@ from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import BALLS, Norm, ThreatModel
 from martensite.threat.ball import columns
-
-BETA_1, BETA_2, STABLE = 0.9, 0.999, 1e-8  # of Adam
 
 
 @ATTACKS.register
@@ -51,7 +49,7 @@ class SigmaZero(Attack):
         nearest, point, size = Nearest(oracle, x, y, threat), x, x[0].numel()
         low, width = threat.box[0], threat.box[1] - threat.box[0]
         clean = (x - low) / width
-        delta, m, v = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
+        delta, adam = torch.zeros_like(x), Adam(x)
         tau, eta = torch.full_like(nearest.distance, self.tau), self.eta
         margin = ascend("margin", y, threat.goal)
         for k in range(self.steps):
@@ -60,12 +58,9 @@ class SigmaZero(Attack):
             square = delta.square()
             gradient = width * gradient + (2.0 * self.sigma / size) * delta / (square + self.sigma).square_()
             gradient = BALLS["l0"].steepest_step(gradient, point, threat.box)  # divided by its largest entry
-            m.lerp_(gradient, 1.0 - BETA_1)
-            v.lerp_(gradient.square_(), 1.0 - BETA_2)
-            scale = math.sqrt(1.0 - BETA_2 ** (k + 1))
-            delta.addcdiv_(m, (v.sqrt() / scale).add_(STABLE), value=-eta / (1.0 - BETA_1 ** (k + 1)))
+            delta.sub_(adam.direction(gradient), alpha=eta)
             delta = (clean + delta).clamp_(0.0, 1.0).sub_(clean)
-            eta = self.eta * (0.1 + 0.9 * (1.0 + math.cos(math.pi * k / self.steps)) / 2.0)
+            eta = self.eta * anneal(k, self.steps, 0.1)
             tau = (tau + torch.where(adversarial, self.t * eta, -self.t * eta)).clamp_(0.0, 1.0)
             delta.masked_fill_(delta.abs() < columns(tau, x), 0.0)
             point = torch.where(delta == 0, x, (x + width * delta).clamp_(*threat.box))

@@ -12,14 +12,13 @@ from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.deepfool import cross
-from martensite.attacks.linear import rivals
+from martensite.attacks.linear import rivals, step_to_plane
 from martensite.attacks.losses import ascend
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
-from martensite.threat.ball import columns
 
 REMATCH = 2  # rivals that stay in play once the boundary has been met; more cost backward passes and bring nothing
 
@@ -58,9 +57,8 @@ class SuperDeepFool(Attack):
             before = nearest.distance[rows]
             crossed, _ = cross(oracle, nearest, point, rows, y, classes, threat, self.deepfool_steps, self.overshoot)
             logits, w = oracle.gradient(crossed, ascend("margin", y[rows], threat.goal), rows)
-            w = threat.steepest_step(w, crossed)
             along = ((crossed - x[rows]) * w).flatten(1).sum(1)
-            point = (x[rows] + columns(along, x) * w).clamp_(*threat.box)
+            point = (x[rows] + step_to_plane(x[rows], w, along, "l2", threat.box)).clamp_(*threat.box)
             still = ~nearest.note(point, oracle.logits(point, rows), rows) & (nearest.distance[rows] < before)
             if classes is not None:
                 classes = classes[:, :REMATCH].clone()
