@@ -1,4 +1,4 @@
-"""Minimum-norm attacks: least distances of linear models in closed form, other libraries, targets, and inputs where searches break."""
+"""Minimum-norm attacks: least distances of linear models in closed form, other libraries, targets, inputs where searches fail."""
 
 import math
 
@@ -127,13 +127,11 @@ def test_the_least_distance_of_a_linear_model(method, norm, classes, box, spread
     ratio = result.distance.double().numpy() / least(model, x, y, norm, box)
     assert not result.error.any(), result.messages
     assert ratio.min() >= 1 - 1e-4  # else the closed form is wrong
-    if method.kind == "ead":  # the elastic net's optimum is not the L1 norm's
-        assert np.median(ratio) <= 1.25
-    elif norm == "l0":
+    if norm == "l0" and method.kind == "jsma":  # it goes to the class that is nearest in probability
         assert np.median(ratio) == 1
-        assert (ratio * least(model, x, y, norm, box) <= least(model, x, y, norm, box) + 2).all()
-    elif spread == 0.4 and method.kind in ("deepfool", "superdeepfool"):
-        assert np.median(ratio) <= 1.1  # their steps don't look at the box
+        assert (ratio * least(model, x, y, norm, box) <= least(model, x, y, norm, box) + 1).all()
+    elif norm == "l0":
+        assert (ratio == 1).all()
     else:
         assert np.median(ratio) <= 1.002
         assert ratio.max() <= 1.01
@@ -154,7 +152,7 @@ def test_distances_follow_the_scale_of_the_box(method, norm):
 
 @pytest.fixture(scope="module")
 def digits():
-    """A convolutional network on scikit-learn's digits, trained for some seconds, and test images that it classifies correctly."""
+    """A convolutional network on scikit-learn's digits, trained for some seconds, and test images that it gets right."""
     train, test = load_data("digits", split="train"), load_data("digits", split="test")
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -341,7 +339,7 @@ def test_deepfool_pays_for_those_who_still_stand(digits):
 
 
 @pytest.mark.parametrize(
-    ("method", "norm"), [(DDN(steps=20, search=0), "l2"), (FMN(steps=20), "linf"), (SigmaZero(steps=20), "l0")]
+    ("method", "norm"), [(DDN(steps=20, search=0), "l2"), (FMN(steps=20), "linf"), (SigmaZero(steps=20, search=0), "l0")]
 )
 def test_one_pass_forth_and_back_a_step(digits, method, norm):
     model, x, y = digits

@@ -35,7 +35,8 @@ class CW(Attack):
     Args:
         steps: Gradient steps a search step; None: 1,000 for L2 and 200 for Linf. The paper takes 10,000.
         search_steps: Constants c (L2) or thresholds tau (Linf) that are tried for each sample.
-        lr: First learning rate of Adam, in widths of the box for L2 and in thresholds for Linf; None: 0.01 for L2 and 4 / steps for Linf.
+        lr: First learning rate of Adam, in widths of the box for L2 and in thresholds for Linf; None: 0.01 for L2 and 4 / steps
+            for Linf.
         c: First constant, in squared widths of the box (Linf: widths) a logit; None: 0.001 for L2 and 1 for Linf.
         confidence: By how much the margin has to be won.
         abort_early: A sample whose loss fell by less than 0.01 % in a tenth of the steps sits out the rest of the search step.

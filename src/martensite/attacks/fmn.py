@@ -8,7 +8,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
@@ -32,6 +32,8 @@ class FMN(Attack):
         alpha_final: Of the last step, after cosine annealing; None: alpha / 100.
         gamma: Share by which the ball first grows or shrinks.
         gamma_final: By which it does last, after cosine annealing.
+        search: For L0, forward passes at the end, to try how few of the features that weigh most will do; 0: none, as in the
+            paper.
     """
 
     kind: Literal["fmn"] = "fmn"
@@ -40,6 +42,7 @@ class FMN(Attack):
     alpha_final: PositiveFloat | None = None
     gamma: float = Field(default=0.05, gt=0.0, lt=1.0)
     gamma_final: float = Field(default=0.001, gt=0.0, lt=1.0)
+    search: NonNegativeInt = 10
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1", "l0")
@@ -78,4 +81,6 @@ class FMN(Attack):
             else:
                 point = threat.project(step, x, eps)
         nearest.note(point, oracle.logits(point))
+        if norm == "l0":
+            nearest.turn(self.search)
         return nearest.point

@@ -78,23 +78,24 @@ def boundary(
 def step_to_plane(point: Tensor, w: Tensor, c: Tensor, norm: Norm, box: Box) -> Tensor:
     """The shortest step (n, *d) with ``w . step = c`` that stays in the box; where c is out of reach, as far as the box lets go.
 
-    For L1 features move all their way in the order of |w|. For L2 and Linf the solution is ``min(t * s, room)`` with s = |w| or
-    1, for the t at which the gains sum to |c|; t is found by fixing the features that hit the box until no more do (Kiwiel 2008,
-    "Variable fixing algorithms for the continuous quadratic knapsack problem"), which ends after few rounds.
+    For L1 features move all their way in the order of |w|, for L0 in the order of what their way gains. For L2 and Linf the
+    solution is ``min(t * s, room)`` with s = |w| or 1, for the t at which the gains sum to |c|; t is found by fixing the features
+    that hit the box until no more do (Kiwiel 2008, "Variable fixing algorithms for the continuous quadratic knapsack problem"),
+    which ends after few rounds.
 
     Args:
         point: (n, *d) inside the box.
         w: (n, *d) normal of the hyperplane.
         c: (n,) signed height to gain.
-        norm: ``"l1"``, ``"l2"`` or ``"linf"``.
+        norm: Which length is shortest.
         box: Lowest and highest valid value.
     """
     direction = (w.flatten(1) * c.sign()[:, None]).sign()
     flat, gain = point.flatten(1), w.flatten(1).abs()
     room = torch.where(direction > 0, box[1] - flat, flat - box[0]) * direction.abs()
     most, need = gain * room, c.abs()[:, None]
-    if norm == "l1":
-        order = gain.argsort(dim=1, descending=True, stable=True)
+    if norm in ("l1", "l0"):
+        order = (gain if norm == "l1" else most).argsort(dim=1, descending=True, stable=True)
         before = most.gather(1, order).cumsum(1) - most.gather(1, order)
         move = ((need - before) / gain.gather(1, order).clamp_min(torch.finfo(w.dtype).tiny)).clamp_min(0.0)
         move = torch.zeros_like(move).scatter_(1, order, torch.minimum(move, room.gather(1, order)))

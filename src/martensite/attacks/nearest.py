@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from martensite.attacks.linear import length, rounding
+from martensite.attacks.linear import grain, length, rounding, step_to_plane
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
 from martensite.threat import ThreatModel
@@ -87,3 +87,46 @@ class Nearest:
             lead, inside = self.lead(logits, rows), self.note(point, logits, rows)
             high, high_lead = torch.where(inside, weight, high), torch.where(inside, lead, high_lead)
             low, low_lead = torch.where(inside, low, weight), torch.where(inside, low_lead, lead)
+
+    def turn(self, passes: int) -> None:
+        """Turn every adversarial towards the point of the boundary's tangent plane that is nearest to the clean input.
+
+        Croce and Hein 2020, arXiv:1907.02044, eq. 6: where a search went astray along the boundary, the shortest way to the plane
+        is shorter than the way it found. A curved boundary may not let it go all the way: then half of it is tried, and so on.
+        For L0, how many of the features that weigh most have to move is bisected.
+
+        Args:
+            passes: Forward passes at most; 0: nothing is changed.
+        """
+        rows = self.found.nonzero().squeeze(1)
+        if not passes or not len(rows):
+            return
+        x, point = self._x[rows], self.point[rows]
+        loss = ascend("margin", self._y[rows], self._threat.goal)
+        logits, w = self._oracle.gradient(point, loss, rows)
+        if self._threat.norm == "l0":
+            self._fewest(x, w, rows, passes)
+            return
+        lead = (loss(logits) - self.confidence - 2.0 * rounding(logits)).to(x.dtype) - grain(w, self._threat.box)
+        height = (w * (point - x)).flatten(1).sum(1) - lead
+        way = x + step_to_plane(x, w, height, self._threat.norm, self._threat.box) - point
+        for _ in range(passes):
+            trial = (point + way).clamp_(*self._threat.box)
+            short = ~self.note(trial, self._oracle.logits(trial, rows), rows)
+            rows, point, way = rows[short], point[short], way[short] / 2.0
+            if not len(rows):
+                break
+
+    def _fewest(self, x: Tensor, w: Tensor, rows: Tensor, passes: int) -> None:
+        """Move the features (m, *d) that gain most along w to the faces of the box, and bisect how many of them have to go."""
+        face = torch.where(w > 0, self._threat.box[1], self._threat.box[0])
+        gain = (w * (face - x)).flatten(1)
+        rank = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(x)
+        low, high = torch.zeros_like(rows), self.distance[rows].long()
+        for _ in range(passes):
+            if bool((high - low <= 1).all()):
+                break
+            middle = (low + high) // 2
+            trial = torch.where(rank < middle.view(-1, *[1] * (x.dim() - 1)), face, x)
+            hit = self.note(trial, self._oracle.logits(trial, rows), rows)
+            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)

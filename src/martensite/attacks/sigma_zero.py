@@ -7,7 +7,7 @@ examples", arXiv:2402.01879, algorithm 1.
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
@@ -31,6 +31,7 @@ class SigmaZero(Attack):
         sigma: Smoothness of the stand-in delta^2 / (delta^2 + sigma).
         tau: First threshold.
         t: By how much of the step size the threshold rises after a success and falls after a failure.
+        search: Forward passes at the end, to try how few of the features that weigh most will do; 0: none, as in the paper.
     """
 
     kind: Literal["sigma_zero"] = "sigma_zero"
@@ -39,6 +40,7 @@ class SigmaZero(Attack):
     sigma: PositiveFloat = 1e-3
     tau: float = Field(default=0.3, ge=0.0, le=1.0)
     t: PositiveFloat = 0.01
+    search: NonNegativeInt = 10
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l0",)
@@ -65,4 +67,5 @@ class SigmaZero(Attack):
             delta.masked_fill_(delta.abs() < columns(tau, x), 0.0)
             point = torch.where(delta == 0, x, (x + width * delta).clamp_(*threat.box))
         nearest.note(point, oracle.logits(point))
+        nearest.turn(self.search)
         return nearest.point
