@@ -89,8 +89,6 @@ REACH = {
     ("patch", "l0"): -math.inf,  # it lies where chance lays it
     ("eot", "l1"): 0.9,  # that of pgd
     ("pgd", "l1"): 0.9,  # the fixed step is long for ten features: test_pgd shows that shorter ones come closer
-    ("apgd", "l1"): 0.6,  # its sparse step doesn't look at the box
-    ("apgd_targeted", "l1"): 0.6,
     ("di_fgsm", "linf"): 0.95,  # a shrunk image shows the model fewer of its pixels
     ("ti_fgsm", "linf"): 0.1,  # it gives up gain here for transfer: random weights are all but smooth
     ("ti_fgsm", "l2"): 0.25,

@@ -13,6 +13,7 @@ from martensite.attacks.losses import Loss
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.survivors import Survivors
 from martensite.threat import ThreatModel
+from martensite.threat.ball import Box
 
 PHASES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))  # multiple of eps, share of the steps
 SHRINK, LEAST = 1.5, 10.0  # a step size falls by the one, and never under its start divided by the other
@@ -60,7 +61,7 @@ def _phase(
             step = torch.where(sparser, threat.eps, step / SHRINK).clamp(threat.eps / LEAST, threat.eps)
             changed, column = now, sparser.view(-1, *[1] * (point.dim() - 1))
             point, gradient = torch.where(column, best, point), torch.where(column, best_gradient, gradient)
-        point = threat.project(point + sparse_step(gradient, share) * step.view(-1, *[1] * (point.dim() - 1)), search.x)
+        point = threat.project(point + sparse_step(gradient, share, point, threat.box) * step.view(-1, *[1] * (point.dim() - 1)), search.x)
         logits, gradient = oracle.gradient(point, loss())
         value = loss()(logits)
         better = value > best_value
@@ -70,13 +71,18 @@ def _phase(
     return best
 
 
-def sparse_step(gradient: Tensor, share: Tensor) -> Tensor:
-    """Signs of the given share (n,) of each gradient's largest entries, scaled to unit L1 length."""
+def sparse_step(gradient: Tensor, share: Tensor, point: Tensor, box: Box) -> Tensor:
+    """Signs of the given share (n,) of each gradient's largest entries, scaled to unit L1 length.
+
+    Features that stand at the face of the box which the gradient points to are passed over: they can't move, and those next in
+    size would wait in vain (on a linear model of ten features the optimum was missed by a third).
+    """
     size = gradient[0].numel()
-    magnitude = gradient.abs().flatten(1)
+    stuck = torch.where(gradient > 0, point >= box[1], point <= box[0])
+    magnitude = gradient.abs().masked_fill(stuck, 0.0).flatten(1)
     place = ((1.0 - share) * size).long().clamp(0, size - 1)
     threshold = magnitude.sort(1).values.gather(1, place[:, None])
-    signs = gradient.flatten(1).sign() * (magnitude >= threshold)
+    signs = gradient.flatten(1).sign() * ((magnitude >= threshold) & (magnitude > 0.0))
     return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)).view_as(gradient)
 
 
