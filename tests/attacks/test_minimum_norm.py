@@ -60,14 +60,14 @@ def faces(classes, size=16, box=(0.0, 1.0), scale=1.0):
     layer = nn.Linear(size, classes)
     layer.weight.data = hadamard(size)[1 : classes + 1] * scale
     layer.bias.data = -layer.weight.data @ torch.full((size,), (box[0] + box[1]) / 2)
-    return Classifier(layer, classes, box=box)
+    return Classifier(nn.Sequential(nn.Flatten(), layer), classes, box=box)
 
 
 def least(model, x, y, norm, box):
     """The shortest way to any decision boundary inside the box, sample by sample and class by class, by bisection or greedily."""
-    weight, bias = (part.detach().double().numpy() for part in (model.net.weight, model.net.bias))
+    weight, bias = (part.detach().double().numpy() for part in model.net[1].parameters())
     result = []
-    for point, right in zip(x.double().numpy(), y.tolist(), strict=True):
+    for point, right in zip(x.flatten(1).double().numpy(), y.tolist(), strict=True):
         ways = [math.inf]
         for other in set(range(len(weight))) - {right}:
             w = weight[other] - weight[right]
@@ -106,23 +106,23 @@ def greedy_l0(gain, room, need):
 WAYS = {"linf": shared(np.ones_like), "l2": shared(np.abs), "l1": greedy_l1, "l0": greedy_l0}
 
 
-def off_face(model, classes, size, box, spread, n=12):
+def off_face(model, classes, shape, box, spread, n=12):
     """Inputs around the box's middle, whose distance from the nearest boundary is no mere rounding."""
     generator = torch.Generator().manual_seed(classes)
-    x = (sum(box) / 2 + spread * torch.randn(400, size, generator=generator)).clamp(*box)
+    x = (sum(box) / 2 + spread * torch.randn(400, *shape, generator=generator)).clamp(*box)
     top = model(x).topk(2, dim=1).values
     clear = ((top[:, 0] - top[:, 1]) > 0.3 * (top[:, 0] - top[:, 1]).mean()).nonzero().squeeze(1)[:n]
     return x[clear], model(x[clear]).argmax(1)
 
 
 @every_case
-@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize(("classes", "shape"), [(2, (16,)), (3, (2, 2, 2, 2)), (10, (2, 8))], ids=["2", "3", "10"])
 @pytest.mark.parametrize(
     ("box", "spread"), [((-10.0, 10.0), 0.5), ((0.0, 1.0), 0.1), ((0.0, 1.0), 0.4)], ids=["far", "unit", "cut"]
 )
-def test_the_least_distance_of_a_linear_model(method, norm, classes, box, spread):
+def test_the_least_distance_of_a_linear_model(method, norm, classes, shape, box, spread):
     model = faces(classes, box=box)
-    x, y = off_face(model, classes, 16, box, spread)
+    x, y = off_face(model, classes, shape, box, spread)
     result = attack(method, model, x, y, threat_of(norm, box))
     ratio = result.distance.double().numpy() / least(model, x, y, norm, box)
     assert not result.error.any(), result.messages
