@@ -1,5 +1,38 @@
-"""Tests run side by side: a thread each, or they wait for one another's."""
+"""Tests run side by side: a thread each, or they wait for one another's. And a table whose features depend on each other."""
 
+import pytest
 import torch
 
+from martensite.threat import Constraints
+
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def loans():
+    """Constraints of every kind on a small table, and a function (n, seed, dtype) to rows that keep them."""
+    names = ("age", "income", "loans", "rent", "total", "red", "green", "blue", "limit", "debt")
+    money = (0.0, 5000.0)
+    rules = Constraints(
+        names=names,
+        units={"age": (0.0, 100.0), "income": money, "loans": (0.0, 20.0), "rent": money, "total": (0.0, 10000.0), "limit": money,
+               "debt": money},
+        fixed=("age",), ranges={"income": (100.0, 4500.0)}, integer=("loans",), one_hot=(("red", "green", "blue"),),
+        relations=("total == income + rent", "debt <= limit", "debt <= 2 * income"),
+    )  # fmt: skip
+
+    def draw(n, seed, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.rand(n, 10, generator=generator, dtype=torch.float64)
+        rows[:, 0] *= 100
+        rows[:, 1] = 100 + 4400 * rows[:, 1]
+        rows[:, 2] = (20 * rows[:, 2]).round()
+        rows[:, 3] *= 5000
+        rows[:, 4] = rows[:, 1] + rows[:, 3]
+        rows[:, 8] *= 5000
+        rows[:, 9] = torch.minimum(rows[:, 9] * rows[:, 8], 2 * rows[:, 1])
+        rows[:, 5:8] = torch.eye(3, dtype=torch.float64)[torch.randint(3, (n,), generator=generator)]
+        ends = torch.tensor([rules.interval(place, (0.0, 1.0)) for place in range(10)], dtype=torch.float64)
+        return ((rows - ends[:, 0]) / (ends[:, 1] - ends[:, 0])).to(dtype)
+
+    return rules, draw

@@ -1,6 +1,9 @@
-"""What an adversary may do: norms, balls, boxes, and the geometry that attacks share."""
+"""What an adversary may do: norms, balls, boxes, constraints, and the geometry that attacks share."""
 
 from martensite.threat.ball import Ball
+from martensite.threat.constraints import Constraints
 from martensite.threat.model import BALLS, Norm, ThreatModel
+from martensite.threat.repair import Repair
+from martensite.threat.violations import Violation, check_clean, violations
 
-__all__ = ["BALLS", "Ball", "Norm", "ThreatModel"]
+__all__ = ["BALLS", "Ball", "Constraints", "Norm", "Repair", "ThreatModel", "Violation", "check_clean", "violations"]

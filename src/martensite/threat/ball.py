@@ -12,6 +12,7 @@ from torch import Tensor
 from martensite.core.rng import Streams
 
 Box = tuple[float, float]
+Bounds = tuple[float, float] | tuple[Tensor, Tensor]  # of all features, or of each: (n, *d)
 Eps = float | Tensor
 
 
@@ -22,15 +23,15 @@ class Ball(Protocol):
         """(n,) norm of ``other - x``, accumulated in float64 and returned as float32 (or float64 for float64 inputs)."""
         ...
 
-    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
-        """A point of ball and box, near ``point``; ``point`` itself if it is inside."""
+    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
+        """A point of ball and box, near ``point``; ``point`` itself if it is inside. Each feature may have bounds of its own."""
         ...
 
     def random_start(self, x: Tensor, eps: Eps, box: Box, rng: Streams) -> Tensor:
         """A random point of ball and box."""
         ...
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Bounds, length: Eps = 0.0) -> Tensor:
         """The direction of unit norm along which a loss with this gradient rises fastest from ``point``.
 
         ``length`` is what the direction will be multiplied with: where the best direction depends on how far the box lets each

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from martensite.core.rng import Streams
-from martensite.threat.ball import Box, Eps, as_distance, delta64
+from martensite.threat.ball import Bounds, Box, Eps, as_distance, delta64
 
 
 class L0:
@@ -14,7 +14,7 @@ class L0:
         """(n,) number of features that differ at all."""
         return as_distance((delta64(x, other) != 0).sum(1), x)
 
-    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
+    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
         """The nearest point (in L2) of ball and box: keep the features whose return would cost most, clamped."""
         clamped = point.clamp(*box)
         # Returning feature i costs (point - x)^2 instead of (point - clamped)^2; this is their difference, free of cancellation.
@@ -27,7 +27,7 @@ class L0:
         kept = _largest(rng.uniform(x.shape[1:]).flatten(1), eps).view_as(x)
         return torch.where(kept, rng.uniform(x.shape[1:], *box).to(x), x)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Bounds, length: Eps = 0.0) -> Tensor:
         """gradient / its largest entry: no finite step is steepest in L0, projection chooses the features."""
         largest = gradient.flatten(1).abs().amax(1).view(-1, *[1] * (gradient.dim() - 1))
         return gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)

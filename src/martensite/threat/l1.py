@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from martensite.core.rng import Streams
-from martensite.threat.ball import Box, Eps, as_distance, columns, delta64
+from martensite.threat.ball import Bounds, Box, Eps, as_distance, columns, delta64
 
 ROUNDS = 100  # of the projection's search; about ten are needed
 
@@ -20,7 +20,7 @@ class L1:
         """(n,) sum of absolute differences."""
         return as_distance(delta64(x, other).abs().sum(1), x)
 
-    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
+    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
         """The exact nearest point (in L2) of ball and box: see `project_l1_box`."""
         return project_l1_box(point, x, eps, box)
 
@@ -32,7 +32,7 @@ class L1:
         delta = (share * rng.sign((size,))).view_as(x).to(x)
         return self.project(x + columns(eps, x) * delta, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Bounds, length: Eps = 0.0) -> Tensor:
         """From the largest gradient down, each feature as far as the box lets it move, until the length is spent.
 
         With the whole step on one feature, projection takes away from those that stand at the box's faces already what the next
@@ -51,7 +51,7 @@ class L1:
         return (box[1] - box[0]) * size
 
 
-def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
+def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
     """Nearest point to ``point`` in L2 with ``sum |z - x| <= eps`` and z in the box, exact up to rounding.
 
     With d = |point - x| and the room r that the box leaves in that direction, the solution is |z - x| = clamp(d - t, 0, r) for
@@ -63,7 +63,7 @@ def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
         point: (n, *d), any values.
         x: (n, *d), inside the box.
         eps: float or (n,), in input units.
-        box: lowest and highest valid value.
+        box: lowest and highest valid value, of all features or (n, *d) of each.
     """
     clamped = point.clamp(*box)
     budget = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
@@ -73,12 +73,13 @@ def project_l1_box(point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
     start, budget = x[over].flatten(1).double(), budget[over, None]
     delta = point[over].flatten(1).double() - start
     wanted = delta.abs()
-    room = torch.where(delta > 0, box[1] - start, start - box[0])
+    low, high = (bound[over].flatten(1) if isinstance(bound, Tensor) else bound for bound in box)
+    room = torch.where(delta > 0, high - start, start - low)
     threshold = _threshold(wanted, torch.minimum(room, wanted), budget)
     length = torch.minimum((wanted - threshold).clamp_min_(0.0), room)
     result = clamped.clone()
-    result[over] = (start + delta.sign() * length).view_as(x[over]).to(x.dtype).clamp_(*box)
-    return result
+    result[over] = (start + delta.sign() * length).view_as(x[over]).to(x.dtype)
+    return result.clamp_(*box)
 
 
 def _positive(length: Eps, x: Tensor) -> Eps:

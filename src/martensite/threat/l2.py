@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from martensite.core.rng import Streams
-from martensite.threat.ball import Box, Eps, as_distance, columns, delta64
+from martensite.threat.ball import Bounds, Box, Eps, as_distance, columns, delta64
 
 
 class L2:
@@ -14,7 +14,7 @@ class L2:
         """(n,) Euclidean distance."""
         return as_distance(delta64(x, other).norm(dim=1), x)
 
-    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
+    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
         """Shrink onto the ball what is outside it, then clamp to the box.
 
         The result is inside both, since clamping to a box that holds x only shortens the change. It is the nearest such point
@@ -31,7 +31,7 @@ class L2:
         radius = (rng.uniform((1,)).to(x) ** (1.0 / size)).view(-1, *[1] * (x.dim() - 1))
         return self.project(x + columns(eps, x) * radius * direction, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Bounds, length: Eps = 0.0) -> Tensor:
         """gradient / its length; zero where the gradient is zero."""
         # Dividing by the largest entry first keeps squares of tiny gradients (saturated softmax) from vanishing.
         largest = gradient.flatten(1).abs().amax(1).view(-1, *[1] * (gradient.dim() - 1))

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from martensite.core.rng import Streams
-from martensite.threat.ball import Box, Eps, as_distance, columns, delta64
+from martensite.threat.ball import Bounds, Box, Eps, as_distance, columns, delta64
 
 
 class Linf:
@@ -13,7 +13,7 @@ class Linf:
         """(n,) largest absolute difference."""
         return as_distance(delta64(x, other).abs().amax(1), x)
 
-    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Box) -> Tensor:
+    def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
         """The nearest point of ball and box: two clamps."""
         eps = columns(eps, x)
         return point.clamp(min=(x - eps).clamp_(*box), max=(x + eps).clamp_(*box))
@@ -23,7 +23,7 @@ class Linf:
         noise = rng.uniform(x.shape[1:], -1.0, 1.0).to(x)
         return self.project(x + columns(eps, x) * noise, x, eps, box)
 
-    def steepest_step(self, gradient: Tensor, point: Tensor, box: Box, length: Eps = 0.0) -> Tensor:
+    def steepest_step(self, gradient: Tensor, point: Tensor, box: Bounds, length: Eps = 0.0) -> Tensor:
         """sign(gradient)."""
         return gradient.sign()
 
