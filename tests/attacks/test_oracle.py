@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from martensite.attacks import Budget, Oracle, undisturbed
+from martensite.attacks.budget import Ledger
 from martensite.attacks.losses import ascend
 from martensite.core.errors import AccessError, BudgetError, ModelError
 from martensite.models import Access, Classifier
@@ -98,7 +99,7 @@ def test_questions_are_counted_sample_by_sample():
 
 
 def test_a_budget_counts_a_sample_as_often_as_it_is_named():
-    oracle, x = Oracle(linear(), budget=Budget(queries=3)), torch.rand(3, 4)
+    oracle, x = Oracle(linear(), ledger=Ledger(Budget(queries=3))), torch.rand(3, 4)
     oracle.begin(x)
     oracle.labels(x)
     with pytest.raises(BudgetError):

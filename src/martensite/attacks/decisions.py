@@ -44,8 +44,9 @@ class Decisions:
         self._oracle, self._x, self._y, self._threat = oracle, x, y, threat
         self.point = oracle.found = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
-        self._spare = queries > 1  # the last query is kept for `confirm`
-        self.left = torch.full_like(y, queries - self._spare)
+        most = oracle.affords(queries) if oracle.limited else torch.full_like(y, queries)
+        self._spare = most > 1  # the last query is kept for `confirm`
+        self.left = most - self._spare.long()
 
     def rows(self, least: int = 1) -> Tensor:
         """(m,) samples that have an adversarial and at least so many queries left."""
@@ -58,7 +59,8 @@ class Decisions:
         asked, point = rows[able], point[able]
         if len(asked):
             hit[able] = fooled = self._decide(point, asked)
-            places, found = asked[fooled], point[fooled]
+            places = asked[fooled]
+            found = self._oracle.admissible(point[fooled], places)
             distance = length(found - self._x[places], self._threat.norm)
             nearer = distance < self.distance[places]
             self.point[places[nearer]], self.distance[places[nearer]] = found[nearer], distance[nearer]
@@ -158,8 +160,8 @@ class Decisions:
 
     def confirm(self) -> Tensor:
         """Move the nearest adversarials outwards by a hair, if they are still adversarial there; returns them all (n, *d)."""
-        rows = self.distance.isfinite().nonzero().squeeze(1)
-        if self._spare and len(rows):
+        rows = (self.distance.isfinite() & self._spare).nonzero().squeeze(1)
+        if len(rows):
             self.left[rows] += 1
             x = self._x[rows]
             unit = ROUNDING * torch.finfo(x.dtype).eps * (self._threat.box[1] - self._threat.box[0])
@@ -167,7 +169,7 @@ class Decisions:
             scale = 1.0 + OUTWARDS + hair / self.distance[rows].clamp_min(torch.finfo(x.dtype).tiny)
             outer = (x + columns(scale, x) * (self.point[rows] - x)).clamp_(*self._threat.box)
             safe = self._decide(outer, rows)
-            self.point[rows[safe]] = outer[safe]
+            self.point[rows[safe]] = self._oracle.admissible(outer[safe], rows[safe])
         return self.point
 
     def _decide(self, point: Tensor, rows: Tensor) -> Tensor:

@@ -8,23 +8,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from martensite.attacks.budget import Budget
+from martensite.attacks.budget import Ledger
 from martensite.attacks.losses import Loss
 from martensite.core.errors import AccessError, BudgetError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
+from martensite.threat import Repair
 
 
 class Oracle:
     """Answers an attack's questions, and counts them: one pass is one sample through the model once.
+
+    Under constraints it answers at the admissible input next to the one that was asked about (see `Repair`), and its gradients are
+    those of the model composed with that step: an attack respects the constraints without knowing of them.
 
     Args:
         model: The model under attack.
         until_broken: True: a sample's search may end at its first success. False: searches run their full course, as
             adversarial training wants.
         precision: Of the passes; the logits come back in float32 or wider.
-        budget: Limits; a question beyond them raises `BudgetError`.
-        started: When the run began (``time.perf_counter()``), for a budget of seconds.
+        ledger: The run's budget and what is spent of it; a question beyond it raises `BudgetError`. None: no limits.
 
     Attributes:
         forwards: Forward passes so far, times samples.
@@ -33,7 +36,9 @@ class Oracle:
         places: (m,) the samples of the batch that questions are about; None: all of them.
         found: (n, *d) the best points so far, should the budget end the search.
         claimed: (n,) bool: samples whose search ended in what it took for a success.
-        out_of_time: Whether the budget of seconds ended it.
+        seconds: float64 (n,) each sample's share of the wall time; kept only where the budget limits it.
+        flat: Samples whose first gradient in a batch was zero in every feature.
+        seen: Samples whose first gradient in a batch was looked at.
     """
 
     def __init__(
@@ -41,27 +46,83 @@ class Oracle:
         model: Model,
         until_broken: bool = True,
         precision: Literal["float32", "bfloat16"] = "float32",
-        budget: Budget | None = None,
-        started: float = 0.0,
+        ledger: Ledger | None = None,
     ) -> None:
         self.model, self.until_broken = model, until_broken
-        self._precision, self._budget, self._started = precision, budget or Budget(), started
-        self.forwards = 0
-        self.backwards = 0
-        self.out_of_time = False
+        self._precision, self._ledger = precision, ledger or Ledger()
+        self.forwards = self.backwards = 0
+        self.flat = self.seen = 0
         self.begin(torch.zeros(0, device=model.device))
 
-    def begin(self, x: Tensor) -> None:
-        """Take up a batch of clean inputs (n, *d)."""
+    def begin(
+        self, x: Tensor, queries: Tensor | None = None, seconds: Tensor | None = None, repair: Repair | None = None
+    ) -> None:
+        """Take up a batch.
+
+        Args:
+            x: (n, *d) clean inputs.
+            queries: int64 (n,) what each sample's budget has lost to earlier searches; None: nothing.
+            seconds: float64 (n,) likewise.
+            repair: Makes points admissible that start from these inputs; None: there are no constraints.
+        """
+        self._clean, self._repair = x, repair
+        self._group: Tensor | None = None
         self.spent = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        self.seconds = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        self._earlier = self.spent if queries is None else queries, self.seconds if seconds is None else seconds
+        self._asked_at = time.perf_counter()
+        self._fresh = len(x) > 0
         self.claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.places: Tensor | None = None
         self.found = x
 
+    def admissible(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The points (n, *d) that are answered about instead of x: x itself, unless there are constraints. Arguments as in `logits`."""
+        return x if self._repair is None else self._repair(x, self._origins(len(x), rows))
+
     def claim(self, places: Tensor) -> None:
         """Note that the search takes these samples of the batch for broken."""
         if len(self.claimed):
-            self.claimed[places] = True
+            self.claimed[self.about(places)] = True
+
+    @contextmanager
+    def among(self, group: Tensor) -> Iterator[None]:
+        """Inside the block the batch is the samples ``group`` (m,) of it alone: rows and places count among them."""
+        self._group, self.places = group, None
+        try:
+            yield
+        finally:
+            self._group = self.places = None
+
+    def about(self, rows: Tensor | None) -> Tensor | None:
+        """The samples of the whole batch that a question is about; None: all of them."""
+        about = self.places if rows is None else rows
+        if self._group is None:
+            return about
+        return self._group if about is None else self._group[about]
+
+    @property
+    def limited(self) -> bool:
+        """Whether a sample may run out of queries or time while others go on."""
+        budget = self._ledger.budget
+        return bool(len(self.spent)) and not (budget.queries is None and budget.sample_seconds is None)
+
+    def exhausted(self, rows: Tensor) -> Tensor:
+        """(m,) bool: of the samples ``rows``, those whose queries or time are spent."""
+        places = self.about(rows)
+        return (self.affords(1)[rows] < 1) | self.overdue[places]
+
+    def affords(self, queries: int) -> Tensor:
+        """int64 (n,) so many queries, or what is left to each sample of the batch."""
+        most, wanted = self._ledger.budget.queries, torch.full_like(self.spent, queries)
+        affords = wanted if most is None else torch.minimum(wanted, most - self._earlier[0] - self.spent)
+        return affords if self._group is None else affords[self._group]
+
+    @property
+    def overdue(self) -> Tensor:
+        """(n,) bool: whose time is spent."""
+        most = self._ledger.budget.sample_seconds
+        return torch.zeros_like(self.claimed) if most is None else self._earlier[1] + self.seconds > most
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), float32 or wider, without a gradient.
@@ -77,7 +138,7 @@ class Oracle:
             raise AccessError("scores were asked of a model that grants decisions", "it answers with labels only", "use `labels`")
         self._count(len(x), rows)
         with self._cast():
-            return self._widen(self._answers(x))
+            return self._widen(self._answers(self.admissible(x, rows)))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """The class (n,) int64 that the model decides for, whatever access it grants.
@@ -89,7 +150,7 @@ class Oracle:
             rows: As in `logits`; or (n,) the sample that each point of x is about, as often as that may be.
         """
         self._count(len(x), rows)
-        return self._answers(x).argmax(1)
+        return self._answers(self.admissible(x, rows)).argmax(1)
 
     def ballot(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), or decisions one-hot where the model grants no more: for the judge, and for whoever takes what there is.
@@ -97,10 +158,15 @@ class Oracle:
         In the model's own precision. Arguments as in `logits`.
         """
         self._count(len(x), rows)
-        return self._widen(self._answers(x))
+        return self._widen(self._answers(self.admissible(x, rows)))
 
     def gradient(
-        self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
+        self,
+        x: Tensor,
+        loss: Loss,
+        rows: Tensor | None = None,
+        through: Callable[[Tensor], Tensor] | None = None,
+        view: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Logits (n, K) at x, and the gradient (n, *d) of ``loss(logits)``, sample by sample, with respect to x.
 
@@ -108,7 +174,8 @@ class Oracle:
             x: As in `logits`.
             loss: Logits (n, K) to one number a sample.
             rows: As in `logits`.
-            through: A differentiable change of the input before the model sees it; the gradient is with respect to x.
+            through: Makes the inputs from x, differentiably, where x is something else; the gradient is with respect to x.
+            view: A differentiable change of how the model is shown an input, such as a smaller scale; it needn't be admissible.
 
         Raises:
             AccessError: the model has no gradient to offer.
@@ -118,7 +185,8 @@ class Oracle:
         self.backwards += len(x)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            shown = leaf if through is None else through(leaf)
+            shown = self._shown(leaf if through is None else through(leaf), rows)
+            shown = shown if view is None else view(shown)
             with self._cast():
                 logits = self.model(shown.to(self.model.dtype, copy=True))  # a copy, as in `logits`
             logits = self._widen(logits)
@@ -127,6 +195,10 @@ class Oracle:
                 gradient = _through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+        if self._fresh:
+            self._fresh = False
+            self.flat += int((gradient == 0).flatten(1).all(1).sum())
+            self.seen += len(x)
         return check_logits(logits.detach(), len(x), self.model.classes), gradient
 
     def jacobian(self, x: Tensor, functions: Loss, rows: Tensor | None = None) -> tuple[Tensor, Iterator[Tensor]]:
@@ -149,7 +221,7 @@ class Oracle:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
             with self._cast():
-                logits = self.model(leaf.to(self.model.dtype, copy=True))  # a copy, as in `logits`
+                logits = self.model(self._shown(leaf, rows).to(self.model.dtype, copy=True))  # a copy, as in `logits`
             logits = self._widen(logits)
             values = functions(logits).sum(0)
 
@@ -159,6 +231,15 @@ class Oracle:
                 yield torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0]
 
         return check_logits(logits.detach(), len(x), self.model.classes), gradients()
+
+    def _shown(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        return x if self._repair is None else self._repair.through(x, self._origins(len(x), rows))
+
+    def _origins(self, n: int, rows: Tensor | None) -> Tensor:
+        """(n, *d) the clean inputs that n points in question were made from."""
+        about = self.about(rows)
+        clean = self._clean if about is None else self._clean[about]
+        return clean if n == len(clean) else clean.repeat(n // max(len(clean), 1), *[1] * (clean.dim() - 1))
 
     @torch.no_grad()
     def _answers(self, x: Tensor) -> Tensor:
@@ -176,21 +257,29 @@ class Oracle:
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16")
 
     def _count(self, n: int, rows: Tensor | None) -> None:
-        seconds = self._budget.seconds
-        if seconds is not None and time.perf_counter() - self._started > seconds:
-            self.out_of_time = True
-            raise BudgetError(f"the budget of {seconds:g} seconds is spent", "a search cut short is no measurement", "raise it")
-        self.forwards += n
-        about = self.places if rows is None else rows
+        about = self.about(rows)
         m = len(self.spent) if about is None else len(about)
-        if len(self.spent) and m and n % m == 0:
+        if not (len(self.spent) and m and n % m == 0):
+            self._ledger.book(n)
+        else:
             asked = torch.arange(m, device=self.spent.device) if about is None else about
-            before = self.spent
-            self.spent = before.index_add(0, asked, torch.full_like(asked, n // m))  # a sample may be there more than once
-            if self._budget.queries is not None and int(self.spent[asked].max()) > self._budget.queries:
-                self.forwards -= n
-                self.spent = before
-                raise BudgetError(f"the budget of {self._budget.queries} queries a sample is spent")
+            spent = self.spent.index_add(0, asked, torch.full_like(asked, n // m))  # a sample may be there more than once
+            if self.limited:
+                self._check(asked, spent)
+            self._ledger.book(n)
+            self.spent = spent
+        self.forwards += n
+
+    def _check(self, asked: Tensor, spent: Tensor) -> None:
+        """Refuse a question about samples that can't afford it."""
+        now = time.perf_counter()
+        share = torch.full(asked.shape, (now - self._asked_at) / len(asked), dtype=torch.float64, device=asked.device)
+        self.seconds, self._asked_at = self.seconds.index_add(0, asked, share), now
+        budget = self._ledger.budget
+        if bool(self.overdue[asked].any()):
+            raise BudgetError(f"the budget of {budget.sample_seconds:g} seconds a sample is spent")
+        if budget.queries is not None and int((self._earlier[0] + spent)[asked].max()) > budget.queries:
+            raise BudgetError(f"the budget of {budget.queries} queries a sample is spent")
 
     @staticmethod
     def _widen(logits: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ class AttackResult:
         forwards: Forward passes times samples.
         backwards: Backward passes times samples.
         seconds: Wall time.
+        unmeasured: (n,) bool: the run stopped at a decided bound (`Budget.stop_below`) before it was done with them. Neither
+            robust nor broken, and no error.
+        decided: The run stopped there: fewer samples than the bound can be robust.
+        rejected: Candidates that the verifier found outside ball or box. Any at all is a fault of the attack.
+        warnings: What bears on how far the outcome can be trusted.
     """
 
     adversarial: Tensor
@@ -33,8 +38,12 @@ class AttackResult:
     forwards: int
     backwards: int
     seconds: float
+    unmeasured: Tensor
+    decided: bool = False
+    rejected: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def robust(self) -> Tensor:
-        """(n,) bool: correct, attacked without error, and still correct."""
-        return self.correct & ~self.success & ~self.error
+        """(n,) bool: correct, attacked to the end without error, and still correct."""
+        return self.correct & ~self.success & ~self.error & ~self.unmeasured

@@ -55,7 +55,8 @@ class Survivors:
         return self._places
 
     def broken(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
-        """Who may leave, by the logits (k, K) of where they stand; nobody, if the search is to run its full course.
+        """Who may leave, by the logits (k, K) of where they stand: the broken, unless the search is to run its full course, and
+        those whose budget is spent.
 
         Args:
             logits: At a point of each survivor, or of some.
@@ -65,7 +66,10 @@ class Survivors:
             (k,) bool.
         """
         y = self.y if rows is None else self.y[rows]
-        return succeeded(logits, y, self._goal) & self._oracle.until_broken
+        leaving = succeeded(logits, y, self._goal) & self._oracle.until_broken
+        if self._oracle.limited:
+            leaving |= self._oracle.exhausted(self._places if rows is None else self._places[rows])
+        return leaving
 
     def drop(self, broken: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Record the points of the survivors that the mask ``broken`` (m,) names, and let them leave; else as `drop_broken`."""

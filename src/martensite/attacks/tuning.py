@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from martensite.attacks.losses import ascend
+from martensite.attacks.memory import most_samples
 from martensite.attacks.oracle import Oracle
 from martensite.models.access import Access, Model
 
@@ -20,13 +21,14 @@ GAIN = 0.9  # bfloat16 is taken if a pass takes less than this share of float32'
 
 
 def tune(model: Model, x: Tensor) -> tuple[int, Precision]:
-    """The fastest batch size and search precision, by two timed gradient passes each; never more than x holds.
+    """The fastest batch size and search precision, by two timed gradient passes each; never more than x, or the memory, holds.
 
     Args:
         model: In evaluation mode, parameters frozen.
         x: (n, *d) inputs on the model's device.
     """
-    sizes = sorted({min(size, len(x)) for size in (CPU_BATCHES if x.device.type == "cpu" else GPU_BATCHES)})
+    most = min(len(x), most_samples(model, x) or len(x))
+    sizes = sorted({min(size, most) for size in (CPU_BATCHES if x.device.type == "cpu" else GPU_BATCHES)})
     if model.access < Access.GRADIENTS:
         return sizes[-1], "float32"
     seconds = {size: _pass_time(model, x[:size], "float32") for size in sizes}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from martensite.threat import ThreatModel
+from martensite.threat import ThreatModel, violations
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,18 @@ class Judgement:
     """What is true of each candidate.
 
     Attributes:
-        allowed: (n,) bool, inside the box, and finite.
+        allowed: (n,) bool, inside the box, finite, and as the constraints want it.
         within: (n,) bool, inside the ball.
         misclassified: (n,) bool, at the goal in fresh forward passes.
         distance: (n,) float64 distance from the clean input.
+        rules: The constraints that are broken, and by how many of the candidates.
     """
 
     allowed: Tensor
     within: Tensor
     misclassified: Tensor
     distance: Tensor
+    rules: tuple[tuple[str, int], ...] = ()
 
 
 def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: ThreatModel, jury: Jury = ONE_DRAW) -> Judgement:
@@ -78,6 +80,9 @@ def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: Threa
     # In the candidate's own precision, where the end of a box such as [0, 0.3] is a number that can be reached.
     inside_box = ((candidate >= low) & (candidate <= high)).flatten(1).all(1)
     allowed = inside_box & values.isfinite().all(1)
+    broken = [] if threat.constraints is None else violations(candidate, x, threat.constraints, threat.box)
+    for violation in broken:
+        allowed = allowed & ~violation.broken
     within = distance <= threat.eps + tolerance
     ballots = logits.reshape(-1, *logits.shape[-2:])
     place = y[None, :, None].expand(len(ballots), -1, -1)
@@ -85,4 +90,5 @@ def judge(x: Tensor, candidate: Tensor, logits: Tensor, y: Tensor, threat: Threa
     rest = ballots.scatter(2, place, -torch.inf).amax(2)
     # A tie is no success: the right class must have lost outright, or the target won.
     reached = jury.agree(aim > rest if threat.goal == "targeted" else rest > aim)
-    return Judgement(allowed, within, reached, distance)
+    rules = tuple((violation.rule, int(violation.broken.sum())) for violation in broken)
+    return Judgement(allowed, within, reached, distance, rules)

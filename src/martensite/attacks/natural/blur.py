@@ -60,7 +60,7 @@ def motion(image: Tensor, severity: int, rng: Streams) -> Tensor:
 
 
 def zoom(image: Tensor, severity: int, rng: Streams) -> Tensor:
-    """The mean of the image and of enlargements, in steps of 1 %, by up to 5 % to 25 %; to 30 %, in wider steps, of large ones."""
+    """The mean of the image and of enlargements, in steps of 1 % to 3 %, by up to 5 % to 25 % (10 % to 30 % of large ones)."""
     small, large = ((5, 1), (10, 1), (15, 1), (20, 1), (25, 1)), ((10, 1), (15, 1), (20, 2), (25, 2), (30, 3))
     most, step = strength(image, severity, small, large)
     larger = [zoomed(image, 1 + percent / 100) for percent in range(0, most + 1, step)]

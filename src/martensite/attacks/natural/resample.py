@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-
 T = TypeVar("T")
 SMALL, LARGE = 32, 224  # the sides of the images that strengths are published for, CIFAR's and ImageNet's
 
 
 def is_large(image: Tensor) -> bool:
-    """Whether the shorter side is nearer to ImageNet's than to CIFAR's, in proportion: at 85 pixels the one passes to the other."""
+    """Whether the shorter side is nearer to ImageNet's than to CIFAR's, in proportion: from 85 pixels on."""
     return min(image.shape[-2:]) ** 2 >= SMALL * LARGE
 
 
@@ -23,7 +22,7 @@ def strength(image: Tensor, severity: int, small: Sequence[T], large: Sequence[T
 
 
 def scale(image: Tensor) -> float:
-    """By how much lengths in pixels of 32, or of 224, grow; on images below 32 they stay, for a tenth of a pixel blurs nothing."""
+    """By how much lengths in pixels of 32, or of 224, grow; below 32 they stay, for a tenth of a pixel blurs nothing."""
     side = min(image.shape[-2:])
     return side / LARGE if is_large(image) else max(1.0, side / SMALL)
 

@@ -1,0 +1,43 @@
+"""What a run sees, at no cost, that bears on how far its figures can be trusted."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from martensite.attacks.attack import Attack
+from martensite.attacks.oracle import Oracle
+from martensite.models.access import Access, Model
+
+FLAT = 0.1  # a warning is due if the gradient vanishes on more than this share of the samples
+SUM = 1e-3  # how far from one the sum of a sample's outputs may be
+
+
+def warnings(method: Attack, model: Model, logits: Tensor, oracles: Sequence[Oracle]) -> tuple[str, ...]:
+    """One sentence for each thing that is suspicious.
+
+    Args:
+        method: The attack that ran.
+        model: The model that was searched.
+        logits: (n, K) the model's answers to clean inputs.
+        oracles: All that the search asked.
+    """
+    found = []
+    if method.needs >= Access.GRADIENTS and probabilities(logits):
+        found.append(
+            "the model's outputs are probabilities (none negative, each sample's sum is 1) where logits are needed: losses "
+            "saturate and gradients vanish, so robustness may be overestimated; return the logits, without the softmax"
+        )
+    flat, seen = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen"))
+    if flat > FLAT * seen:
+        found.append(
+            f"{method.kind}: the gradient is exactly zero where the search began for {flat:,} of {seen:,} samples: it is masked, "
+            "or the loss is saturated, so robustness may be overestimated; try the loss margin or dlr, an attack by scores such "
+            "as square, or BPDA for a stage without a gradient"
+        )
+    return tuple(found)
+
+
+def probabilities(logits: Tensor) -> bool:
+    """Whether outputs (n, K) of several samples are all non-negative and sum to one, sample by sample."""
+    return len(logits) > 1 and bool((logits >= 0).all()) and bool(((logits.sum(1, dtype=torch.float64) - 1).abs() < SUM).all())
