@@ -216,6 +216,28 @@ def test_a_point_outside_the_ball_breaks_nothing_and_proves_nothing(linear, data
     assert report.attacks[0].broken == 0
     assert report.attacks[0].errors == int((margin > 0).sum())
     assert "rejected" in report.warnings[0]
+    assert report.attacks[0].rejected == int((margin > 0).sum())
+    assert len(report.errors) == 1
+    assert report.errors[0].startswith(f"outside at eps 0.1: the verifier rejected {report.attacks[0].rejected} of its candidates")
+
+
+def test_a_rejection_is_an_error_even_where_another_attack_breaks_the_sample(linear, data, margin, threat, attacks):
+    wide = threat.at(0.9)
+    suite = Suite(name="cheat", attacks=(PGD(steps=3), attacks.Nothing()), curve=(0.1,), curve_attack=attacks.Outside())
+    report = evaluate(linear, data, wide, suite)
+    assert report.outcomes.count("error") == 0
+    assert [row.rejected for row in report.attacks] == [0, 0]
+    assert len(report.errors) == 1
+    assert report.errors[0].startswith("outside at eps 0.09: the verifier rejected")
+    assert RobustnessReport.model_validate_json(report.model_dump_json()).errors == report.errors
+
+
+def test_probabilities_instead_of_logits_are_warned_of(linear, data, threat, attacks):
+    model = Classifier(nn.Sequential(linear.net, nn.Softmax(1)), 2)
+    report = evaluate(model, data, threat, Suite(name="s", attacks=(FGSM(), PGD(steps=3))))
+    assert sum("probabilities" in warning for warning in report.warnings) == 1
+    assert report.errors == ()
+    assert evaluate(linear, data, threat, Suite(name="s", attacks=(FGSM(),))).warnings == ()
 
 
 def test_an_error_on_the_curve_alone_is_told(linear, data, margin, threat, attacks):

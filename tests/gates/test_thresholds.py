@@ -181,6 +181,15 @@ def test_incomparable_baselines_do_not_matter_to_absolute_thresholds(measured):
     assert Thresholds(min_robust_accuracy=0.5).judge(measured(robust=100), other).verdict == "PASS"
 
 
+def test_a_fault_of_the_harness_leaves_no_pass(measured):
+    report = measured(robust=100, errors=("pgd: the verifier rejected 3 of its candidates",))
+    verdict = Thresholds(min_robust_accuracy=0.5).judge(report)
+    assert verdict.verdict == "INCONCLUSIVE"
+    assert words(verdict) == {"min_robust_accuracy": "PASS", "sound": "INCONCLUSIVE"}
+    assert "rejected 3" in verdict.checks[1].reason
+    assert Thresholds(min_robust_gain=0.1).judge(measured(robust=100), report).checks[-1].reason.endswith("for the baseline")
+
+
 @pytest.mark.parametrize("name", Thresholds.model_fields)
 @pytest.mark.parametrize("value", [-0.01, 1.01, 65, "65%", math.nan, math.inf, True])
 def test_thresholds_are_fractions(name, value):

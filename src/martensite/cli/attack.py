@@ -62,7 +62,9 @@ def command(
         "clean_accuracy": clean.model_dump(mode="json"),
         "robust_accuracy": robust.model_dump(mode="json"),
         "errors": int(result.error.sum()),
+        "rejected": result.rejected,
         "messages": list(result.messages),
+        "warnings": list(result.warnings),
         "forwards": result.forwards,
         "backwards": result.backwards,
         "timing": {"seconds": result.seconds},
@@ -72,5 +74,5 @@ def command(
     else:
         show(f"clean accuracy   {clean}\nrobust accuracy  {robust}   under {method.kind}, {threat}, n = {len(inputs)}")
         show(f"{result.forwards:,} forward and {result.backwards:,} backward passes in {result.seconds:.1f} s")
-        show_warnings(result.messages)
+        show_warnings((*result.messages, *result.warnings))
     return 0

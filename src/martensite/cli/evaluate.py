@@ -33,7 +33,7 @@ def command(
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
     from martensite.cli.model_source import load_model
-    from martensite.cli.output import print_json, robustness_table, show_warnings
+    from martensite.cli.output import print_json, robustness_table, show_errors, show_warnings
     from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
@@ -53,6 +53,7 @@ def command(
         print_json(report.model_dump(mode="json"))
     else:
         show(robustness_table((model, report)))
+        show_errors(report.errors)
         show_warnings(report.warnings)
         if out is not None:
             show(f"Report: {plain(out / 'report.html')}")

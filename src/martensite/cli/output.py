@@ -49,6 +49,12 @@ def show_verdict(verdict: Verdict) -> None:
         show(f"  [{COLOURS[check.verdict]}]{check.verdict:<12}[/] {plain(check.reason)}")
 
 
+def show_errors(errors: tuple[str, ...]) -> None:
+    """What makes a report no evidence."""
+    for error in errors:
+        show(f"[red]error[/] {plain(error)}")
+
+
 def show_warnings(warnings: tuple[str, ...]) -> None:
     """What bears on trust."""
     for warning in warnings:

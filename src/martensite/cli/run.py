@@ -54,6 +54,7 @@ def command(
     show(output.robustness_table(("baseline", report.baseline), ("hardened", report.hardened)))
     certified = report.certification
     show(f"Certified by smoothing: {certified.accuracy} of {certified.data.n} samples have a radius above 0.")
+    output.show_errors(report.hardened.errors)
     output.show_warnings(report.hardened.warnings)
     output.show_verdict(report.verdict)
     show(f"Report: {plain(place / 'report.html')}   ({sum(report.timing.values()):.0f} s)")

@@ -134,6 +134,7 @@ def _summarise(
                 errors=int(result.error.sum()),
                 forwards=result.forwards,
                 backwards=result.backwards,
+                rejected=result.rejected,
             )
         )
     outcomes = tuple(_outcome(bool(correct[i]), broken_by[i], bool(errors[i])) for i in range(n))
@@ -145,7 +146,8 @@ def _summarise(
         for job, result in zip(plan, results, strict=True)
         if job.multiple is not None
     }
-    messages = [message for result in results for message in result.messages]
+    warnings = [line for result in results for line in (*result.messages, *result.warnings)]
+    errors = [_rejection(job, result.rejected) for job, result in zip(plan, results, strict=True) if result.rejected]
     return RobustnessReport(
         model_digest=model_digest(model),
         data=record(data),
@@ -158,7 +160,8 @@ def _summarise(
         curve=tuple(CurvePoint(eps=eps, accuracy=rate) for eps, rate in sorted(points.items())),
         outcomes=outcomes,
         broken_by=tuple(broken_by),
-        warnings=tuple(dict.fromkeys(messages)),
+        warnings=tuple(dict.fromkeys(warnings)),
+        errors=tuple(errors),
         environment=Environment.here(),
         timing={"total": seconds} | {job.name: result.seconds for job, result in own},
     )
@@ -167,6 +170,13 @@ def _summarise(
 def record(data: Dataset) -> DataRecord:
     """What a report says about a dataset."""
     return DataRecord(name=data.name, split=data.split, n=len(data), classes=data.classes, shape=data.shape, digest=data.digest)
+
+
+def _rejection(job: _Job, count: int) -> str:
+    return (
+        f"{job.name} at eps {job.threat.eps:.4g}: the verifier rejected {count} of its candidates, which lay outside what the threat "
+        "model allows; that is a fault of the attack, and says nothing about the model"
+    )
 
 
 def _outcome(correct: bool, broken_by: str | None, error: bool) -> Outcome:

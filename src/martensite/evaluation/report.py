@@ -85,6 +85,7 @@ class AttackRow(Config):
         errors: Samples it could not be run on.
         forwards: Forward passes times samples.
         backwards: Backward passes times samples.
+        rejected: Candidates that the verifier refused.
     """
 
     name: str
@@ -94,6 +95,7 @@ class AttackRow(Config):
     errors: int
     forwards: int
     backwards: int
+    rejected: int = 0
 
 
 class CurvePoint(Config):
@@ -147,6 +149,7 @@ class RobustnessReport(Report):
         outcomes: One a sample, in the order of the data.
         broken_by: For each sample the first attack that broke it; None if none did.
         warnings: What bears on trust.
+        errors: Faults of the harness itself, such as candidates that the verifier refused. Any at all makes the report no evidence.
         timing: Seconds by attack, and in all; differs from run to run.
     """
 
@@ -163,6 +166,7 @@ class RobustnessReport(Report):
     outcomes: tuple[Outcome, ...]
     broken_by: tuple[str | None, ...]
     warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)
 

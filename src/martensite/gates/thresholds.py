@@ -61,6 +61,8 @@ class Thresholds(Config):
             if judged is not None and (errors := judged.outcomes.count("error")):
                 reason = f"{errors} of {len(judged.outcomes)} samples could not be attacked{whose}"
                 checks.append(Check(name="complete", verdict="INCONCLUSIVE", reason=reason))
+            if judged is not None and judged.errors:
+                checks.append(Check(name="sound", verdict="INCONCLUSIVE", reason=f"{judged.errors[0]}{whose}"))
         if not checks:
             checks.append(
                 Check(name="thresholds", verdict="INCONCLUSIVE", reason="no threshold was given, so nothing was decided")

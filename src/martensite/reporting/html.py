@@ -199,7 +199,7 @@ def _warnings(models: Sequence[Model]) -> list[tuple[str, str]]:
     """Each warning once, with the models that it is about."""
     about: dict[str, list[str]] = {}
     for model in models:
-        for warning in model.report.warnings:
+        for warning in (*(f"Error: {error}" for error in model.report.errors), *model.report.warnings):
             about.setdefault(warning, []).append(model.label)
     return [(warning, ", ".join(labels)) for warning, labels in about.items()]
 
