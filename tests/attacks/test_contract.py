@@ -17,7 +17,7 @@ from martensite.attacks import ATTACKS, Oracle, attack, undisturbed
 from martensite.core.errors import AccessError, ThreatError
 from martensite.core.rng import streams
 from martensite.models import Access, Classifier
-from martensite.threat import ThreatModel
+from martensite.threat import Constraints, ThreatModel, violations
 
 # Settings that keep a search short where its outcome doesn't matter; without an entry, the defaults.
 CHEAP = {
@@ -487,3 +487,42 @@ def test_a_model_that_grants_less_is_refused(cls):
                 cls().check(model, ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]]))
         else:
             cls().check(model, ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]]))
+
+
+# constraints
+
+
+@every_member
+def test_constraints_on_a_table_are_kept(cls, norm, loans):
+    """Whole numbers, a one-hot group, ranges, relations, an immutable feature: no candidate breaks them, and the judge agrees."""
+    fits(cls, "table")
+    rules, draw = loans
+    model, x = victim("table"), draw(N, 1)
+    threat = ThreatModel(norm=norm, eps={"linf": 0.1, "l2": 1.6, "l1": 2.5, "l0": 4.0}[norm], constraints=rules)
+    y = model(x).argmax(1)
+    result = attack(cheap(cls), model, x, y, threat)
+    assert not result.error.any(), result.messages
+    assert not violations(result.adversarial, x, rules, threat.box)
+    assert torch.equal(model(result.adversarial).argmax(1)[result.success], 1 - y[result.success])
+    if cls.bounded:
+        assert length(norm, result.adversarial - x).max() <= threat.eps + rounding(norm, x)
+
+
+@every_member
+def test_constraints_on_images_are_kept(cls, norm):
+    """8-bit values, and a part of the image that nobody can change."""
+    model = victim("image")
+    x, _ = samples(model, "image")
+    x = (x * 255).round() / 255
+    mask = torch.zeros(2, 5, 5, dtype=torch.bool)
+    mask[:, :2] = True
+    threat = ThreatModel(norm=norm, eps=EPS[norm], constraints=Constraints(levels=256, fixed=mask))
+    y = model(x).argmax(1)
+    result = attack(cheap(cls), model, x, y, threat)
+    z = result.adversarial
+    assert not result.error.any(), result.messages
+    assert torch.equal((z * 255).round() / 255, z)
+    assert torch.equal(z[:, mask], x[:, mask])
+    assert torch.equal(result.success, model(z).argmax(1) != y) or not (cls.bounded and cls.ball)
+    if cls.bounded and cls.ball:
+        assert length(norm, z - x).max() <= threat.eps + rounding(norm, x)

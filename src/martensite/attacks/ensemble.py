@@ -39,8 +39,8 @@ class Ensemble(Attack):
         members = self.members(threat, oracle.model.classes)
         member = next(members)
         while len(left):
-            oracle.places = left
-            found_now = member.perturb(oracle, x[left], y[left], threat, rng[left].fork(member.kind))
+            with oracle.among(left):
+                found_now = member.perturb(oracle, x[left], y[left], threat, rng[left].fork(member.kind))
             candidate = threat.project(found_now, x[left])  # a minimum-norm member may have ended outside the ball
             logits = oracle.logits(candidate, left)
             reached = ascend("margin", y[left], threat.goal)(logits).to(margin)

@@ -85,12 +85,17 @@ class Expectation(Oracle):
         return self._worst([self._base.logits(x, rows) for _ in range(self._samples)], rows)
 
     def gradient(
-        self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
+        self,
+        x: Tensor,
+        loss: Loss,
+        rows: Tensor | None = None,
+        through: Callable[[Tensor], Tensor] | None = None,
+        view: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Oracle.gradient`."""
         answers, total = [], torch.zeros_like(x)
         for _ in range(self._samples):
-            logits, gradient = self._base.gradient(x, loss, rows, through)
+            logits, gradient = self._base.gradient(x, loss, rows, through, view)
             answers.append(logits)
             total += gradient
         return self._worst(answers, rows), total / self._samples
@@ -102,7 +107,7 @@ class Expectation(Oracle):
 
     def _worst(self, answers: list[Tensor], rows: Tensor | None) -> Tensor:
         """(n, K) for each point the draw whose margin favours the attacker least."""
-        places = self.places if rows is None else rows
+        places = self.about(rows)
         y = self._y if places is None else self._y[places]
         y = y.repeat(len(answers[0]) // len(y))  # whole rounds of the samples
         gains = torch.stack([margin(logits, y) for logits in answers])

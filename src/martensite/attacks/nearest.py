@@ -56,7 +56,8 @@ class Nearest:
         adversarial = self.lead(logits, rows) > 0
         everyone = torch.arange(len(self._x), device=point.device) if rows is None else rows
         chosen = adversarial.nonzero().squeeze(1)
-        places, point = everyone[chosen], point[chosen]
+        places = everyone[chosen]
+        point = self._oracle.admissible(point[chosen], places)
         distance = length(point - self._x[places], self._threat.norm)
         nearer = distance < self.distance[places]
         self.point[places[nearer]], self.distance[places[nearer]] = point[nearer], distance[nearer]

@@ -87,11 +87,11 @@ class TransferFGSM(Attack):
         for power in range(self.scales):
             grid = self._grid(search.rng, point)
 
-            def through(z: Tensor, power: int = power, grid: Tensor | None = grid) -> Tensor:
+            def view(z: Tensor, power: int = power, grid: Tensor | None = grid) -> Tensor:
                 z = z / 2.0**power
                 return z if grid is None else F.grid_sample(z, grid, align_corners=False)
 
-            logits, gradient = oracle.gradient(point, loss, through=through)
+            logits, gradient = oracle.gradient(point, loss, view=view)
             total, first = total + gradient, logits if first is None else first
         if self.diversity > 0:  # what the diversified copy's logits say is not said of the point
             first = oracle.logits(point)

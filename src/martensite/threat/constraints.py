@@ -99,6 +99,9 @@ class Constraints(Config):
                 self.places(name)
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     @cached_property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Indices of the one-hot groups."""

@@ -76,11 +76,16 @@ class Repair:
     def pull_back(self, gradient: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """The gradient at P(z) as one at z.
 
-        Rounding and choices count as the identity; dependent features hand theirs on to what they follow from; features that
-        can't move, or stand beyond their range, have none.
+        Rounding and choices count as the identity; features that can't move, or stand beyond their range, have none. Dependent
+        features hand theirs on to what they follow from (the chain rule). For L2 the gradient is projected onto what the equations
+        leave instead: both agree on every change that keeps the equations, and this one is itself such a change, so that its
+        length is that of the admissible step.
         """
         rules, flat = self.rules, gradient.flatten(1)
-        if len(rules.dependents):
+        if len(rules.dependents) and self.norm == "l2":
+            normals = rules.normals.to(flat)
+            flat = flat - (flat @ normals.T) @ normals
+        elif len(rules.dependents):
             handed = flat[:, rules.dependents] @ rules.follow.to(flat)
             flat = flat.index_fill(1, rules.dependents, 0.0) + handed
         free = rules.mutable

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from martensite.core.errors import ConfigError, ThreatError
 from martensite.threat.ball import Box
@@ -37,6 +38,7 @@ class Rules:
         dependents: (k,) features that follow from the others: ``z[dependents] = follow @ z + constant``.
         follow: (k, d).
         constant: (k,).
+        normals: (k, d) orthonormal: a change of features that can follow keeps the equations if it is at right angles to them.
         less: (j, d) inequalities ``less @ z <= bound``.
         bound: (j,).
         equal: (e, d) equations ``equal @ z == level``, as they were written.
@@ -57,6 +59,7 @@ class Rules:
     dependents: Tensor
     follow: Tensor
     constant: Tensor
+    normals: Tensor
     less: Tensor
     bound: Tensor
     equal: Tensor
@@ -127,10 +130,12 @@ def compile_rules(constraints: Constraints, box: Box, size: int) -> Rules:
         able[group] = False
     named = [places for places, kind in zip(alone, kinds, strict=True) if kind]
     dependents, follow, constant = _solve(matrix[equal], right[equal], able, scale > 0, named, constraints)
+    solved = torch.where(able, F.one_hot(dependents, size) - follow, 0.0)
+    normals = torch.linalg.qr(solved.T).Q.T
     return Rules(
         low, high, bool((low > box[0]).any() or (high < box[1]).any()), mutable, scale, offset, bool((scale > 0).any()), groups,
         inside(torch.zeros_like(start)), inside(torch.ones_like(start)), dependents, follow, constant,
-        matrix[~equal], right[~equal], matrix[equal], right[equal], EPS32 * max(abs(box[0]), abs(box[1]), width), box,
+        normals, matrix[~equal], right[~equal], matrix[equal], right[equal], EPS32 * max(abs(box[0]), abs(box[1]), width), box,
     )  # fmt: skip
 
 

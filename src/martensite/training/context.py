@@ -1,5 +1,6 @@
 """What an objective may do with the model in training: run it, and attack it."""
 
+import torch
 from torch import Tensor
 
 from martensite.attacks import Attack, Oracle, undisturbed
@@ -52,8 +53,10 @@ class Context:
             )
         method.check(self.model, self._threat)
         oracle = Oracle(self.model, until_broken=False)
+        oracle.begin(x, repair=self._threat.repair(x, self._threat.eps if method.ball else None))
         with undisturbed(self.model):
             adversarial = method.perturb(oracle, x, y, self._threat, self._rng.fork(method.kind)).detach()
+            adversarial = oracle.admissible(adversarial, torch.arange(len(x), device=x.device))
         self.forwards += oracle.forwards
         self.backwards += oracle.backwards
         return adversarial
