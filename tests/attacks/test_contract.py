@@ -69,7 +69,7 @@ THOROUGH = {
     "cw": {"steps": 200},
     "ead": {"steps": 200, "search_steps": 5},
     "autoattack": {"steps": 50, "queries": 50, "targets": 1},
-    "adaptive": {"steps": 50, "probe": 50},
+    "adaptive": {"probe": 50},
 }
 # On a linear model, with the defaults or those settings: the least share of the optimal gain (bounded), or of the found distance
 # that the shortest one is (minimum norm, by gradients or by decisions). Linf is decided feature by feature, so a bounded attack's
@@ -87,6 +87,7 @@ REACH = {
     ("geoda", "l1"): 0.85,  # which features weigh most is estimated: test_query_attacks shows what more queries give
     ("uap", "l1"): 0.5,  # the features that one sample has room in are not another's
     ("patch", "l0"): -math.inf,  # it lies where chance lays it
+    ("adaptive", "l1"): 0.9,  # one start, where AutoAttack takes five
     ("eot", "l1"): 0.9,  # that of pgd
     ("pgd", "l1"): 0.9,  # the fixed step is long for ten features: test_pgd shows that shorter ones come closer
     ("di_fgsm", "linf"): 0.95,  # a shrunk image shows the model fewer of its pixels

@@ -7,7 +7,7 @@ gradients mislead; so a short black-box probe decides whether the whole of AutoA
 """
 
 from collections.abc import Generator
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveInt
 
@@ -17,7 +17,7 @@ from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.autoattack import AutoAttack
 from martensite.attacks.ensemble import Ensemble
 from martensite.attacks.square import Square
-from martensite.threat import Norm, ThreatModel
+from martensite.threat import ThreatModel
 
 
 @ATTACKS.register
@@ -36,8 +36,6 @@ class Adaptive(Ensemble):
     targets: PositiveInt = 3
     probe: PositiveInt = 100
     suspicion: float = Field(default=0.01, ge=0.0, le=1.0)
-
-    norms: ClassVar[tuple[Norm, ...]] = ("linf",)
 
     def members(self, threat: ThreatModel, classes: int) -> Generator[Attack, float, None]:
         """Short, probing, long; and everything if the probe found what gradients missed."""

@@ -1,4 +1,4 @@
-"""Targeted APGD: towards each of the likeliest wrong classes in turn; success is any wrong class.
+"""Targeted APGD: towards each of the likeliest wrong classes in turn; success is any wrong class, or the one that was chosen.
 
 Croce and Hein 2020, arXiv:2003.01690, sec. 4 and eq. 7 (the targeted difference of logits ratio).
 """
@@ -13,9 +13,8 @@ from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.losses import Loss, dlr_towards
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.survivors import Survivors
-from martensite.core.errors import ThreatError
 from martensite.core.rng import Streams
-from martensite.models.access import Access, Model
+from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
 
 
@@ -25,7 +24,7 @@ class APGDTargeted(Attack):
 
     Args:
         steps: Gradient steps a target.
-        targets: How many classes are tried, by the clean logits; at most K - 1.
+        targets: How many classes are tried, by the clean logits; at most K - 1. A targeted goal leaves one.
         restarts: Rounds over all targets.
         rho: See `APGD`.
     """
@@ -43,23 +42,16 @@ class APGDTargeted(Attack):
         """Climb towards each target; who falls for one leaves before the next."""
         search = Survivors(oracle, x, y, threat, rng)
         ranked = oracle.logits(x).scatter(1, y[:, None], float("-inf")).argsort(1, descending=True)
-        search.carried = ranked[:, : min(self.targets, oracle.model.classes - 1)]
+        chosen = threat.goal == "targeted"  # then y is the target, and the likeliest other class the one to leave
+        search.carried = ranked[:, : 1 if chosen else min(self.targets, oracle.model.classes - 1)]
         for turn in range(search.carried.shape[1] * self.restarts):
             if not len(search):
                 break
             place = turn % search.carried.shape[1]
 
             def towards(place: int = place) -> Loss:
-                y, target = search.y, search.carried[:, place]
-                return lambda logits: dlr_towards(logits, y, target)
+                y, other = search.y, search.carried[:, place]
+                return lambda logits: dlr_towards(logits, other, y) if chosen else dlr_towards(logits, y, other)
 
             climb(oracle, search, towards, threat, self.steps, self.rho)
         return search.found
-
-    def check(self, model: Model, threat: ThreatModel) -> None:
-        """As in `Attack.check`; it chooses its targets itself."""
-        super().check(model, threat)
-        if threat.goal == "targeted":
-            raise ThreatError(
-                "apgd_targeted chooses its own targets", "its goal is any wrong class", "use apgd for a given target"
-            )
