@@ -19,8 +19,8 @@ from martensite.threat import Repair
 class Oracle:
     """Answers an attack's questions, and counts them: one pass is one sample through the model once.
 
-    Under constraints it answers at the admissible input next to the one that was asked about (see `Repair`), and its gradients are
-    those of the model composed with that step: an attack respects the constraints without knowing of them.
+    Under constraints it answers at the admissible input next to the one that was asked about (see `Repair`), and its gradients
+    are those of the model composed with that step: an attack respects the constraints without knowing of them.
 
     Args:
         model: The model under attack.
@@ -77,7 +77,7 @@ class Oracle:
         self.found = x
 
     def admissible(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The points (n, *d) that are answered about instead of x: x itself, unless there are constraints. Arguments as in `logits`."""
+        """The points (n, *d) that are answered about instead of x; x itself without constraints. Arguments as in `logits`."""
         return x if self._repair is None else self._repair(x, self._origins(len(x), rows))
 
     def claim(self, places: Tensor) -> None:

@@ -77,9 +77,9 @@ class Repair:
         """The gradient at P(z) as one at z.
 
         Rounding and choices count as the identity; features that can't move, or stand beyond their range, have none. Dependent
-        features hand theirs on to what they follow from (the chain rule). For L2 the gradient is projected onto what the equations
-        leave instead: both agree on every change that keeps the equations, and this one is itself such a change, so that its
-        length is that of the admissible step.
+        features hand theirs on to what they follow from (the chain rule). For L2 the gradient is projected onto what the
+        equations leave instead: both agree on every change that keeps the equations, and this one is itself such a change, so
+        that its length is that of the admissible step.
         """
         rules, flat = self.rules, gradient.flatten(1)
         if len(rules.dependents) and self.norm == "l2":
