@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from martensite.gates import Thresholds
     from martensite.models import BlackBox, Classifier, build
     from martensite.pipeline import Pipeline, run
-    from martensite.threat import ThreatModel
+    from martensite.threat import Constraints, ThreatModel
     from martensite.training import harden, objectives, train
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BlackBox": "martensite.models",
     "Classifier": "martensite.models",
+    "Constraints": "martensite.threat",
     "Dataset": "martensite.data",
     "Pipeline": "martensite.pipeline",
     "RobustnessReport": "martensite.evaluation",
@@ -48,6 +49,7 @@ _ROOMS = ("attacks", "certification", "core", "evaluation", "models", "threat")
 __all__ = [
     "BlackBox",
     "Classifier",
+    "Constraints",
     "Dataset",
     "Pipeline",
     "RobustnessReport",

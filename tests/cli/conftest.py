@@ -31,6 +31,15 @@ certify: {method: {kind: smoothing, sigma: 0.2, n: 60, selection: 10, alpha: 0.0
 gate: {min_clean_accuracy: 0}
 """
 
+CONSTRAINTS = {
+    "upper": "fixed: ['0:32']",
+    "names": "names: [age, pay]",
+    "typo": "fixd: [0]",
+    "feature": "{names: [age, pay], fixed: [agee]}",
+    "strict": "relations: [x0 < x1]",
+    "dirty": "relations: [x0 == 2 * x1 + 0.01]",
+}
+
 FACTORIES = """
 from __future__ import annotations
 
@@ -197,6 +206,8 @@ def stock(images, tmp_path_factory):
     (folder / "tiny.yaml").write_text(PLAN)
     (folder / "suite.yaml").write_text("name: mine\nattacks: [fgsm]\n")
     (folder / "policy.yaml").write_text("min_clean_accuracy: 0.01\nmin_robust_accuracy: 0.99\n")
+    for name, text in CONSTRAINTS.items():
+        (folder / f"{name}.yaml").write_text(text)
     (folder / "nets.py").write_text(FACTORIES)
     (folder / "beside.py").write_text("")
     (folder / "broken.py").write_text("def make(:\n")

@@ -41,6 +41,22 @@ CASES = {
     "unknown norm": ("attack hard --norm linff --eps 0.1", ["norm is 'linff'", "'linf'"]),
     "norm without eps": ("attack hard --norm l2", ["no --eps was given"]),
     "norm the attack lacks": ("attack hard --attack fgsm --norm l2 --eps 0.1", ["fgsm does not support l2", "linf"]),
+    "missing constraints": ("attack hard --constraints no.yaml", ["no.yaml can't be read"]),
+    "constraints of another size": (
+        "evaluate hard --constraints names.yaml",
+        ["name 2 features and inputs have 64", "mend names="],
+    ),
+    "unknown constraint": (
+        "harden hard --constraints typo.yaml --out q",
+        ["Constraints has no key 'fixd'", "did you mean 'fixed'"],
+    ),
+    "unknown feature": ("attack hard --constraints feature.yaml", ["there is no feature 'agee'", "did you mean 'age'"]),
+    "relation that can't be read": ("attack hard --constraints strict.yaml", ["'x0 < x1'", "write <= or >="]),
+    "clean inputs that break constraints": (
+        "attack hard --constraints dirty.yaml",
+        ["clean inputs break", "'x0 == 2 * x1 + 0.01'"],
+    ),
+    "training data that break constraints": ("harden hard --constraints dirty.yaml --out q", ["clean inputs break"]),
     # the model
     "missing bundle": ("attack nowhere --eps 0.1", ["nowhere does not exist", "bundle folder"]),
     "folder that is no bundle": ("attack pictures --eps 0.1", ["pictures/model.json can't be read"]),

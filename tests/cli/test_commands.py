@@ -98,6 +98,20 @@ def test_attack_json_and_its_file(here, call_json):
     assert without_timing(call_json(*words).document) == without_timing(result.document)
 
 
+def test_constraints_are_kept_travel_in_the_bundle_and_stand_in_the_report(here, call, call_json):
+    words = ("--data", "data.npz", "--constraints", "upper.yaml")
+    call_json("attack", "hard", *words, "--attack", "fgsm", "--out", "a.st")
+    moved = (load_file("a.st")["adversarial"] - load_data("data.npz").x).flatten(1)
+    assert not moved[:, :32].any()
+    assert moved[:, 32:].any()
+    result = call_json("harden", "hard", *words, "--epochs", 1, "--set", "attack={kind: pgd, steps: 2}", "--out", "h")
+    assert result.document["threat"]["constraints"]["fixed"] == ["0:32"]
+    result = call_json("evaluate", "h", "--data", "data.npz", "--suite", "suite.yaml", "--eps", 0.1, "--out", "results")
+    report = RobustnessReport.parse(result.document)
+    assert report.threat.constraints.fixed == ("0:32",)
+    assert "must keep 32 immutable values" in (here / "results/report.html").read_text()
+
+
 # evaluate, certify
 
 

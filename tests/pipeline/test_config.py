@@ -114,6 +114,14 @@ def test_a_suite_file_becomes_part_of_the_plan(yaml, tmp_path):
     assert Pipeline.from_yaml(source).digest != before.digest
 
 
+def test_constraints_are_a_part_of_the_threat_model(yaml):
+    threat = yaml[yaml.index("threat:") :].split("\n")[0]
+    plan = Pipeline.from_yaml(yaml.replace(threat, "threat: {norm: l2, eps: 1/2, constraints: {levels: 17, fixed: ['0:8']}}"))
+    assert plan.threat.constraints.immutable == tuple(range(8))
+    assert Pipeline.parse(plan.model_dump(mode="json")) == plan
+    assert plan.digest != Pipeline.from_yaml(yaml).digest
+
+
 def test_a_pipeline_file_is_read(yaml, tmp_path, plan):
     (tmp_path / "plan.yaml").write_text(yaml)
     assert load_pipeline(tmp_path / "plan.yaml") == plan

@@ -1,11 +1,13 @@
 """Constraints as they are stated: what they accept, what they refuse, and that they come back from YAML and reports."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from martensite.core.config import load_yaml
 from martensite.core.errors import ConfigError, DataError, ThreatError
 from martensite.core.rng import streams
 from martensite.threat import Constraints, ThreatModel, check_clean, violations
@@ -36,6 +38,14 @@ def test_yaml_python_and_reports_say_the_same():
     threat.check_shape(torch.zeros(1, 6))
     assert threat == ThreatModel.from_yaml(EXAMPLE)  # also once it is compiled
     assert "under constraints" in str(threat)
+
+
+def test_the_example_of_the_documentation_is_one():
+    page = (Path(__file__).parents[2] / "docs/rooms/threat.md").read_text(encoding="utf-8")
+    example = page.split("```yaml")[1].split("```")[0]
+    threat = ThreatModel.parse(load_yaml(example)["threat"])
+    threat.check_shape(torch.zeros(1, 8))
+    assert hash(threat) == hash(ThreatModel.parse(threat.model_dump(mode="json")))
 
 
 def test_features_by_name_index_slice_and_mask():

@@ -22,7 +22,7 @@ from martensite.core.events import Listener, silent
 from martensite.core.rng import streams
 from martensite.data.checks import check_inputs, check_labels
 from martensite.models.access import Model
-from martensite.threat import ThreatModel, check_clean
+from martensite.threat import ThreatModel
 
 BATCH = 250  # on CPUs larger batches leave the caches: 1,000 images a batch ran up to twice as slow
 
@@ -77,8 +77,7 @@ def attack(
     searched = model if surrogate is None else surrogate
     method.check(searched, threat)
     threat.check_shape(x)
-    if threat.constraints is not None:
-        check_clean(x, threat.constraints, threat.box)
+    threat.check_clean(x)
     aim = _aim(y, target, threat, model.classes)
     if batch_size != "auto" and batch_size < 1:
         raise ConfigError(f"batch_size is {batch_size}", "a batch has at least one sample", f"e.g. {BATCH}")

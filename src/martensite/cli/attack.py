@@ -20,6 +20,7 @@ def command(
     settings: options.Settings = None,
     norm: options.NormOption = None,
     eps: options.Eps = None,
+    constraints: options.Rules = None,
     split: options.Split = None,
     label: options.Label = None,
     scale: options.Scale = None,
@@ -48,7 +49,7 @@ def command(
     method = ATTACKS.build(options.parameters(attack, settings or []))
     inputs = options.dataset(data, split, label, scale, samples)
     source = load_model(model, weights, inputs)
-    threat = options.threat_model(norm, eps, source.threat, source.model.box)
+    threat = options.threat_model(norm, eps, constraints, source.threat, source.model.box)
     with Display(quiet=json) as display:
         result = run_attack(method, source.model, inputs.x, inputs.y, threat, seed=seed, listener=display)
     if out is not None:

@@ -18,6 +18,7 @@ def command(
     data: options.Data = "digits",
     norm: options.NormOption = None,
     eps: options.Eps = None,
+    constraints: options.Rules = None,
     suite: Annotated[str, typer.Option(metavar="SUITE", help="quick, standard, or a YAML file.")] = "standard",
     split: options.Split = None,
     label: options.Label = None,
@@ -43,7 +44,7 @@ def command(
     chosen = load_suite(suite)
     inputs = options.dataset(data, split, label, scale, samples)
     source = load_model(model, weights, inputs)
-    threat = options.threat_model(norm, eps, source.threat, source.model.box)
+    threat = options.threat_model(norm, eps, constraints, source.threat, source.model.box)
     with Display(quiet=json) as display:
         report = evaluate(source.model, inputs, threat, chosen, seed=seed, engine=LocalEngine(), listener=display)
     if out is not None:

@@ -18,6 +18,7 @@ def command(
     data: options.Data = "digits",
     norm: options.NormOption = None,
     eps: options.Eps = None,
+    constraints: options.Rules = None,
     objective: Annotated[str, typer.Option(metavar="NAME", help="What to train with; an unknown name lists all.")] = "pgd_at",
     settings: options.Settings = None,
     label: options.Label = None,
@@ -43,7 +44,7 @@ def command(
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
     start = load_model(model, weights, training)
-    threat = options.threat_model(norm, eps, start.threat, start.model.box)
+    threat = options.threat_model(norm, eps, constraints, start.threat, start.model.box)
     check_savable(start.model, out, shape=training.shape)
     with Display(quiet=json) as display:
         result = harden(

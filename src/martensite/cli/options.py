@@ -50,6 +50,17 @@ Eps = Annotated[
     str | None,
     typer.Option(metavar="EPS", help="Radius in input units: 0.1 or 8/255; default: the bundle's.", show_default=False),
 ]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        "--constraints",
+        metavar="FILE",
+        dir_okay=False,
+        help="YAML of what adversarials must keep (immutable features, ranges, whole numbers, relations, levels); "
+        "default: the bundle's.",
+        show_default=False,
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A parameter of it; may repeat.", show_default=False),
@@ -78,19 +89,25 @@ def dataset(source: str, split: str | None, label: str | None, scale: str | None
     return load_data(source, split, label=label, scale=scale, limit=samples)
 
 
-def threat_model(norm: str | None, eps: str | None, bundled: "ThreatModel | None", box: tuple[float, float]) -> "ThreatModel":
+def threat_model(
+    norm: str | None, eps: str | None, rules: Path | None, bundled: "ThreatModel | None", box: tuple[float, float]
+) -> "ThreatModel":
     """The threat model that the options state, or else the one that the bundle was hardened against.
 
     Raises:
         ThreatError: neither states one.
+        ConfigError: a file of constraints that can't be read.
     """
-    from martensite.threat import ThreatModel
+    from martensite.threat import Constraints, ThreatModel
 
+    constraints = Constraints.from_yaml(rules) if rules is not None else bundled.constraints if bundled is not None else None
     if norm is None and eps is None and bundled is not None:
-        return bundled
+        return ThreatModel(**{**dict(bundled), "constraints": constraints})
     if eps is None:
         raise ThreatError("no --eps was given", "the threat model must be stated once", "give e.g. --norm linf --eps 8/255")
-    return ThreatModel.parse({"norm": norm or (bundled.norm if bundled else "linf"), "eps": eps, "box": box})
+    return ThreatModel.parse(
+        {"norm": norm or (bundled.norm if bundled else "linf"), "eps": eps, "box": box, "constraints": constraints}
+    )
 
 
 def parameters(kind: str, settings: list[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ def check_plan(run: Run) -> None:
 
     Raises:
         ThreatError: an eps, norm or goal that the data, an attack or the evaluation can't work with.
+        DataError: test samples that break the constraints.
         ModelError: an architecture or a normalisation that doesn't fit the data.
         ConfigError: a certifier with too few samples to certify anything.
     """
@@ -25,6 +26,7 @@ def check_plan(run: Run) -> None:
     if plan.threat.goal != "untargeted":
         raise ThreatError("the threat model's goal is targeted", "robust accuracy is about any wrong class", "leave goal out")
     plan.threat.check_shape(data.x)
+    plan.threat.check_clean(data.x)
     model = build(plan.model, data.shape, data.classes, mean=plan.mean, std=plan.std, box=plan.threat.box, seed=plan.seed)
     probe(model, data.x[:2])
     shown = (plan.suite.curve_attack,) if plan.suite.curve else ()

@@ -83,7 +83,7 @@ def render_robustness(report: RobustnessReport, pairs: Sequence[Pair] = ()) -> s
     threat = report.threat
     command = (
         f"martensite evaluate MODEL --data {shlex.quote(report.data.name)} --norm {threat.norm} --eps {threat.eps!r} "
-        f"--suite {shlex.quote(report.suite)} --seed {report.seed}"
+        f"{'' if threat.constraints is None else '--constraints FILE '}--suite {shlex.quote(report.suite)} --seed {report.seed}"
     )
     return _render("robustness.html.j2", report, (Model("hardened", "This model", report),), pairs, command=command)
 

@@ -2,7 +2,7 @@
 
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport
 from martensite.reporting.formats import count, number, percent
-from martensite.threat import ThreatModel
+from martensite.threat import Constraints, ThreatModel
 
 NORMS = {"linf": "L\N{INFINITY}", "l2": "L2", "l1": "L1", "l0": "L0"}
 
@@ -35,7 +35,21 @@ def threat_sentence(threat: ThreatModel) -> str:
         "untargeted": "if the model then gives any wrong class",
         "targeted": "if the model then gives the class that the adversary chose",
     }[threat.goal]
-    return f"The adversary may {may}, must stay between {low:g} and {high:g}, and wins {wins}."
+    rules = "" if threat.constraints is None else f", must keep {_rules(threat.constraints)}"
+    return f"The adversary may {may}, must stay between {low:g} and {high:g}{rules}, and wins {wins}."
+
+
+def _rules(constraints: Constraints) -> str:
+    """How many constraints of which kind there are."""
+    kinds = (
+        (len(constraints.immutable), "immutable value", "immutable values"),
+        (len(constraints.ranges), "range", "ranges"),
+        (len(constraints.indices(constraints.integer)), "whole number", "whole numbers"),
+        (len(constraints.groups), "choice of one", "choices of one"),
+        (len(constraints.relations), "relation", "relations"),
+        (constraints.levels or 0, "level", "levels"),
+    )
+    return ", ".join(f"{number} {one if number == 1 else many}" for number, one, many in kinds if number) or "no constraints"
 
 
 def robust_sentence(report: RobustnessReport, who: str) -> str:

@@ -18,6 +18,7 @@ from martensite.threat.l2 import L2
 from martensite.threat.linf import Linf
 from martensite.threat.repair import Repair
 from martensite.threat.rules import Rules, check_box, compile_rules
+from martensite.threat.violations import check_clean
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 BALLS: dict[str, Ball] = {"linf": Linf(), "l2": L2(), "l1": L1(), "l0": L0()}
@@ -84,6 +85,15 @@ class ThreatModel(Config):
                 f"no two inputs are further apart than {largest:g}",
                 "give a smaller eps, in input units",
             )
+
+    def check_clean(self, x: Tensor) -> None:
+        """Refuse clean inputs (n, *d) that break the constraints themselves.
+
+        Raises:
+            DataError: how many, the first of them, the rule and the value.
+        """
+        if self.constraints is not None:
+            check_clean(x, self.constraints, self.box)
 
     def distance(self, x: Tensor, other: Tensor) -> Tensor:
         """(n,) distance of ``other`` from ``x`` in this norm."""

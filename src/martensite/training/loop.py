@@ -210,6 +210,8 @@ def _check(model: Classifier, data: Dataset, validation: Dataset, settings: Trai
         if threat.goal != "untargeted":
             raise ThreatError("the threat model's goal is targeted", "training is about any wrong class", "use goal untargeted")
         threat.check_shape(data.x)
+        for part in (data, validation):
+            threat.check_clean(part.x)
         settings.validation_attack.check(model, threat)
     probe(model, data.x[:2])
 
