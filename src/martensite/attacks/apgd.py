@@ -71,9 +71,8 @@ def climb(oracle: Oracle, search: Survivors, loss: Callable[[], Loss], threat: T
     logits, gradient = oracle.gradient(point, loss())
     value = loss()(logits)
     never = torch.zeros_like(value, dtype=torch.bool)
-    at = _Climb(
-        point, gradient, value, point, torch.full_like(value, 2.0 * threat.eps), point, gradient, value, value, never, 0 * value
-    )
+    step = point.new_full(value.shape, 2.0 * threat.eps)  # in the input's precision, whatever the logits' is
+    at = _Climb(point, gradient, value, point, step, point, gradient, value, value, never, 0 * value)
     at = _Climb(*search.drop_broken(logits, *at))
     period, since = max(int(0.22 * steps), 1), 0
     for iteration in range(steps):

@@ -42,10 +42,10 @@ def _phase(
     size = point[0].numel()
     logits, gradient = oracle.gradient(point, loss())
     value = loss()(logits)
-    step = torch.full_like(value, threat.eps)
+    step = point.new_full(value.shape, threat.eps)  # in the input's precision, whatever the logits' is
     best, best_gradient, best_value = point, gradient, value
-    changed = torch.full_like(value, float(size))
-    share = torch.full_like(value, 0.2) if not final else _features(point, search.x) / size / SHRINK
+    changed = point.new_full(value.shape, float(size))
+    share = point.new_full(value.shape, 0.2) if not final else _features(point, search.x) / size / SHRINK
     period = max(int(0.04 * steps), 1)
     for iteration in range(steps + 1):
         if final:
@@ -61,7 +61,9 @@ def _phase(
             step = torch.where(sparser, threat.eps, step / SHRINK).clamp(threat.eps / LEAST, threat.eps)
             changed, column = now, sparser.view(-1, *[1] * (point.dim() - 1))
             point, gradient = torch.where(column, best, point), torch.where(column, best_gradient, gradient)
-        point = threat.project(point + sparse_step(gradient, share, point, threat.box) * step.view(-1, *[1] * (point.dim() - 1)), search.x)
+        point = threat.project(
+            point + sparse_step(gradient, share, point, threat.box) * step.view(-1, *[1] * (point.dim() - 1)), search.x
+        )
         logits, gradient = oracle.gradient(point, loss())
         value = loss()(logits)
         better = value > best_value
@@ -80,7 +82,7 @@ def sparse_step(gradient: Tensor, share: Tensor, point: Tensor, box: Box) -> Ten
     size = gradient[0].numel()
     stuck = torch.where(gradient > 0, point >= box[1], point <= box[0])
     magnitude = gradient.abs().masked_fill(stuck, 0.0).flatten(1)
-    place = ((1.0 - share) * size).long().clamp(0, size - 1)
+    place = size - (share * size).round().long().clamp(1, size)  # rounded up, two features would never become one
     threshold = magnitude.sort(1).values.gather(1, place[:, None])
     signs = gradient.flatten(1).sign() * ((magnitude >= threshold) & (magnitude > 0.0))
     return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1.0)).view_as(gradient)

@@ -3,7 +3,7 @@
 from martensite.models.access import Access, Model
 from martensite.models.architecture import ARCHITECTURES, Architecture, build
 from martensite.models.black_box import BlackBox
-from martensite.models.bpda import StraightThrough
+from martensite.models.bpda import BPDA, StraightThrough, with_bpda
 from martensite.models.classifier import Classifier, check_logits, probe
 from martensite.models.describe import describe
 from martensite.models.layers import Layers
@@ -14,6 +14,7 @@ from martensite.models.vit_tiny import ViTTiny
 
 __all__ = [
     "ARCHITECTURES",
+    "BPDA",
     "MLP",
     "Access",
     "Architecture",
@@ -29,4 +30,5 @@ __all__ = [
     "check_logits",
     "describe",
     "probe",
+    "with_bpda",
 ]
