@@ -193,6 +193,17 @@ def test_flags_come_back_as_they_were():
     assert [parameter.requires_grad for parameter in model.parameters()] == needed
 
 
+def test_recurrent_layers_are_kept_from_cudnn_which_has_no_backward_pass_for_them_in_evaluation_mode():
+    before = torch.backends.cudnn.enabled
+    plain, recurrent = Classifier(nn.Linear(4, 3), 3), Classifier(nn.GRU(4, 3), 3)
+    with undisturbed(plain):
+        assert torch.backends.cudnn.enabled is before
+    with pytest.raises(KeyboardInterrupt), undisturbed(recurrent):
+        assert not torch.backends.cudnn.enabled
+        raise KeyboardInterrupt
+    assert torch.backends.cudnn.enabled is before
+
+
 def test_a_black_box_is_left_alone():
     model = BlackBox(Access.SCORES)
     with undisturbed(model):

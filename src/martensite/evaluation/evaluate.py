@@ -147,7 +147,7 @@ def _summarise(
         if job.multiple is not None
     }
     warnings = [line for result in results for line in (*result.messages, *result.warnings)]
-    errors = [_rejection(job, result.rejected) for job, result in zip(plan, results, strict=True) if result.rejected]
+    faults = [_rejection(job, result.rejected) for job, result in zip(plan, results, strict=True) if result.rejected]
     return RobustnessReport(
         model_digest=model_digest(model),
         data=record(data),
@@ -161,7 +161,7 @@ def _summarise(
         outcomes=outcomes,
         broken_by=tuple(broken_by),
         warnings=tuple(dict.fromkeys(warnings)),
-        errors=tuple(errors),
+        errors=tuple(faults),
         environment=Environment.here(),
         timing={"total": seconds} | {job.name: result.seconds for job, result in own},
     )
