@@ -47,9 +47,9 @@ def spy(monkeypatch):
     """Every adversarial batch made during training, with what the attack changed in the model."""
     seen, made = [], Context.attack
 
-    def attack(self, method, x, y):
+    def attack(self, method, x, y, **options):
         before, held = shape_of(self.model), contents(self.model)
-        adversarial = made(self, method, x, y)
+        adversarial = made(self, method, x, y, **options)
         seen.append((x, adversarial, before == shape_of(self.model), equal(held, contents(self.model))))
         return adversarial
 

@@ -75,11 +75,11 @@ def test_killed_after_every_epoch(run, equal, tmp_path):
 def test_killed_within_an_epoch_it_goes_on_from_the_last_whole_one(run, equal, tmp_path, monkeypatch):
     file, batches, begin = tmp_path / "checkpoint", [], Context.begin_batch
 
-    def dies(self, rng):
+    def dies(self, rng, *rest):
         batches.append(rng)
         if len(batches) == 8:  # three batches an epoch
             raise Killed
-        begin(self, rng)
+        begin(self, rng, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Context, "begin_batch", dies)

@@ -95,7 +95,7 @@ def fit(
     started = time.perf_counter()
     model = copy.deepcopy(model)
     optimiser = settings.make_optimiser(model.net)
-    context = Context(model, threat)
+    context = Context(model, threat, settings, len(data))
     x, y = data.x.to(model.device, model.dtype), data.y.to(model.device)
     updates = -(-len(data) // settings.batch_size)
 
@@ -107,7 +107,7 @@ def fit(
         first, best_state, passes = resumed.epoch, resumed.best, resumed.record["passes"]
         history = [Epoch(**epoch) for epoch in resumed.record["history"]]
         best = Epoch(**resumed.record["best"])
-    context.forwards, context.backwards = passes
+    context.ledger.validation.forwards, context.ledger.validation.backwards = passes
 
     for epoch in range(first, settings.epochs):
         order = torch.randperm(len(data), generator=generator(seed, stage, "order", epoch))
@@ -120,15 +120,19 @@ def fit(
                 rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
                 if len(rows) == 1 and settings.batch_size > 1 and updates > 1:
                     continue  # a rest of one has no batch statistics; another epoch's order will hold the sample
-                context.begin_batch(streams(seed, f"{stage}/epoch/{epoch}", rows).to(model.device))
-                for group in optimiser.param_groups:
+                for replay in range(objective.replays):
                     # At the middle of the update: at its start, the first update would have a learning rate of zero.
-                    group["lr"] = settings.lr_at((epoch * updates + step + 0.5) / (settings.epochs * updates))
-                loss = objective.loss(context, x[rows], y[rows]).total
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                total, seen = total + loss.item() * len(rows), seen + len(rows)
+                    done = (epoch * updates + step + (replay + 0.5) / objective.replays) / (settings.epochs * updates)
+                    rng = streams(seed, f"{stage}/epoch/{epoch}", rows).to(model.device)
+                    context.begin_batch(rng, rows, done, replay)
+                    for group in optimiser.param_groups:
+                        group["lr"] = settings.lr_at(done)
+                    loss = objective.loss(context, x[rows], y[rows]).total
+                    optimiser.zero_grad(set_to_none=True)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    context.run_callbacks()
+                    optimiser.step()
+                    total, seen = total + loss.item() * len(rows), seen + len(rows)
         if total - total != 0:
             raise ModelError(
                 f"the loss became {total} in epoch {epoch + 1}",
@@ -170,11 +174,11 @@ def _validate(
         oracle = Oracle(model)
         with undisturbed(model):
             batches = [oracle.logits(x.to(model.device)) for x in torch.split(data.x, BATCH)]
-        context.forwards += oracle.forwards
+        context.ledger.validation.forwards += oracle.forwards
         return float((torch.cat(batches).argmax(1).cpu() == data.y).float().mean()), None
     result = attack(settings.validation_attack, model, data.x, data.y, threat, seed=derive(seed, "validation"))
-    context.forwards += result.forwards
-    context.backwards += result.backwards
+    context.ledger.validation.forwards += result.forwards
+    context.ledger.validation.backwards += result.backwards
     return float(result.correct.float().mean()), float(result.robust.float().mean())
 
 

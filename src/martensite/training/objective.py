@@ -27,6 +27,11 @@ class Objective(Config):
 
     kind: str
 
+    @property
+    def replays(self) -> int:
+        """Updates that the loop makes on each batch, one `loss` each."""
+        return 1
+
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
         """The loss of one batch.
 

@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from martensite.attacks import ATTACKS, PGD, Attack
 from martensite.core.config import Config
 from martensite.core.registry import member_of
+from martensite.training.ramp import Ramp
 
 
 class TrainingSettings(Config):
@@ -23,6 +24,10 @@ class TrainingSettings(Config):
         weight_decay: L2 penalty (decoupled for adamw).
         schedule: ``"cyclic"``: up in the first fifth, then down to zero; ``"cosine"``: down from the peak; ``"constant"``.
         validation_attack: What robust validation accuracy is measured with; the best epoch is chosen by it.
+        label_smoothing: Share of the target that is spread over all classes (Szegedy et al. 2016, arXiv:1512.00567, sec. 7).
+        precision: Of the update's passes; the weights stay as they are, float16 comes with loss scaling.
+        attack_precision: Of the passes that make adversarials; the adversarials themselves stay in float32.
+        ramp: Growth of eps and steps; None: full strength from the start.
         validate_every: Epochs from one validation to the next; the last epoch always has one.
     """
 
@@ -34,6 +39,10 @@ class TrainingSettings(Config):
     schedule: Literal["cyclic", "cosine", "constant"] = "cyclic"
     validation_attack: Annotated[Attack, member_of(ATTACKS)] = Field(default=PGD(steps=10))
     validate_every: PositiveInt = 1
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    attack_precision: Literal["float32", "bfloat16"] = "float32"
+    ramp: Ramp | None = None
 
     def make_optimiser(self, net: nn.Module) -> Optimizer:
         """An optimiser over the parameters that train."""

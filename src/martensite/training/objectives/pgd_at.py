@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from martensite.attacks import ATTACKS, PGD, Attack
 from martensite.core.registry import member_of
@@ -34,10 +33,10 @@ class PGDAT(Objective):
         """mix * ce(f(x), y) + (1 - mix) * ce(f(x'), y)."""
         adversarial = context.attack(self.attack, x, y)
         if self.mix == 0.0:
-            hard = cross_entropy(context.logits(adversarial), y)
+            hard = context.criterion(context.logits(adversarial), y)
             return LossParts(hard, {"adversarial": hard.detach()})
         # One pass over both halves: batch statistics, where there are any, see clean and adversarial inputs together.
         clean_logits, hard_logits = context.logits(torch.cat([x, adversarial])).chunk(2)
-        clean, hard = cross_entropy(clean_logits, y), cross_entropy(hard_logits, y)
+        clean, hard = context.criterion(clean_logits, y), context.criterion(hard_logits, y)
         total = self.mix * clean + (1.0 - self.mix) * hard
         return LossParts(total, {"clean": clean.detach(), "adversarial": hard.detach()})

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective
@@ -17,4 +16,4 @@ class Standard(Objective):
 
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
         """ce(f(x), y)."""
-        return LossParts(cross_entropy(context.logits(x), y))
+        return LossParts(context.criterion(context.logits(x), y))
