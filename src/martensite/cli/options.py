@@ -15,7 +15,7 @@ MODEL_HELP = (
     "A bundle folder; or 'package.module:factory' or 'path/file.py:factory', a function without arguments "
     "that returns the module (its code runs)."
 )
-DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, or a folder of images by class."
+DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, 'text:FILE', or a folder of images by class."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 Weights = Annotated[
