@@ -1,14 +1,15 @@
 """Texts as sequences of word vectors: a file with a label, a tab and a text a line.
 
 A gradient can't reach a word, but it reaches the vector that stands for it, so that is the input, and a threat model speaks of
-these vectors. Every word has one fixed vector of length 1 with entries +-1/sqrt(dim), drawn from a hash of the word: no vocabulary is
-learned, stored or exhausted, and two words are sqrt(2) apart on average. An embedding in training could grow until a given eps
-means nothing; this one can't, so eps keeps its meaning: an L2 eps of 0.7 is half the way from one word to another, spent on one word
-or spread over all. What an adversary reaches that way is hardly ever a text: robustness to it is no robustness to typing errors or
-synonyms, which must be measured on texts.
+these vectors. Every word has one fixed vector of length 1 with entries +-1/sqrt(dim), drawn from a hash of the word: no vocabulary
+is learned, stored or exhausted, and two words are sqrt(2) apart on average. An embedding in training could grow until a given eps
+means nothing; this one can't, so eps keeps its meaning: an L2 eps of 0.7 is half the way from one word to another, spent on one
+word or spread over all. What an adversary reaches that way is hardly ever a text: robustness to it is no robustness to typing
+errors or synonyms, which must be measured on texts.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -74,7 +75,7 @@ def vector(word: str, dim: int = DIM) -> Tensor:
     """float32 (dim,) of length 1: the first bits of the word's SHA-256 as signs."""
     digest = hashlib.sha256(word.encode()).digest()
     bits = [(digest[k // 8] >> (k % 8)) & 1 for k in range(dim)]
-    return (torch.tensor(bits, dtype=torch.float32) * 2.0 - 1.0) / dim**0.5
+    return torch.tensor(bits, dtype=torch.float32).mul_(2.0).sub_(1.0).div_(math.sqrt(dim))
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:
