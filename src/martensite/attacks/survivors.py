@@ -64,8 +64,9 @@ class Survivors:
         Returns:
             (k,) bool.
         """
-        y = self.y if rows is None else self.y[rows]
-        return succeeded(logits, y, self._goal) & self._oracle.until_broken
+        if not self._oracle.until_broken:
+            return torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        return succeeded(logits, self.y if rows is None else self.y[rows], self._goal)
 
     def drop(self, broken: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         """Record the points of the survivors that the mask ``broken`` (m,) names, and let them leave; else as `drop_broken`."""

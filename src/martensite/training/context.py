@@ -37,9 +37,11 @@ class Context:
         rows: (n,) int64 indices of the batch's samples in the training data.
         replay: Which of the objective's `replays` of this batch this is, from 0.
         level: How often a guard has made the attack stronger; see `steps` and `step_size`.
+        heeded: Whether an attack has had its steps changed by `level`.
         memory: Tensors that belong to training samples.
         state: Named tensors that live from one batch to the next.
         ledger: Passes so far, by purpose.
+        surrogates: Models held beside the one in training, for adversarials that are made on others.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Context:
         self.rows = torch.zeros(0, dtype=torch.int64)
         self.replay = 0
         self.level = 0
+        self.heeded = False
         self.memory = Memory(samples)
         self.state: dict[str, Tensor] = {}
         self.ledger = Ledger()
+        self.surrogates: tuple[Classifier, ...] = ()
         self._settings = settings or TrainingSettings()
         self._full_threat = self._threat = threat
         self._rng: Streams | None = None
@@ -79,6 +83,11 @@ class Context:
         if self._threat is None:
             raise ConfigError("this objective attacks, and no threat model was given", remedy="give threat=ThreatModel(...)")
         return self._threat
+
+    @property
+    def strength(self) -> float:
+        """Share of the full eps, in (0, 1], that is in force now: less than 1 early in a ramp."""
+        return 1.0 if self._full_threat is None else self.threat.eps / self._full_threat.eps
 
     @property
     def rng(self) -> Streams:
@@ -123,6 +132,7 @@ class Context:
 
     def steps(self, steps: int) -> int:
         """How many steps an attack with this many takes now: fewer early in a ramp, twice as many for each `level`."""
+        self.heeded |= self.level > 0
         share = 1.0 if self._settings.ramp is None else self._settings.ramp.steps_at(self.done)
         return max(1, round(steps * share)) << self.level
 
@@ -140,6 +150,8 @@ class Context:
         model: Classifier | None = None,
         start: Tensor | None = None,
         threat: ThreatModel | None = None,
+        lens: Callable[[Oracle], Oracle] | None = None,
+        part: slice | None = None,
     ) -> Tensor:
         """Adversarials (n, *d) for x, in x's precision, with no gradient into the update.
 
@@ -149,11 +161,13 @@ class Context:
         Args:
             method: Any bounded attack.
             x: (n, *d) clean inputs in the box.
-            y: (n,) labels.
+            y: (n,) labels; or (n, K) probabilities, from which an attack that climbs ``"ce"`` leads away.
             mode: Of the model's layers while it is attacked.
             model: A surrogate to attack instead of the model in training.
             start: (n, *d) where the search starts, instead of at random; it is brought into ball and box.
             threat: Instead of the threat model in force.
+            lens: How the attack sees the model, e.g. smoothed; None: as it is.
+            part: Which samples of the batch x holds; None: all.
 
         Raises:
             ConfigError: training has no threat model, or the attack takes no start.
@@ -170,12 +184,11 @@ class Context:
         method.check(attacked, threat)
         path = (method.kind,) if self._attacks == 0 else (method.kind, self._attacks)
         self._attacks += 1
+        rng = self.rng if part is None else self.rng[part]
         begun = threat if start is None else _begun_at(threat, start)
-        oracle = Oracle(attacked, until_broken=False, precision=self._settings.attack_precision)
-        with self.ledger.timed("attack", self.model.device) as passes, frozen(attacked, mode):
-            adversarial = method.perturb(oracle, x, y, begun, self.rng.fork(*path)).detach()
-            passes.forwards += oracle.forwards
-            passes.backwards += oracle.backwards
+        with self._oracle(attacked, mode) as oracle:
+            seen = oracle if lens is None else lens(oracle)
+            adversarial = method.perturb(seen, x, y, begun, rng.fork(*path)).detach()
         if isinstance(begun, _Begun) and not begun.used:
             raise ConfigError(
                 f"{method.kind} takes no start", "it doesn't start at random", "choose an attack with a random start, e.g. pgd"
@@ -187,13 +200,13 @@ class Context:
 
         Counted as an attack's passes; the model is treated as in `attack`.
         """
-        attacked = self.model if model is None else model
-        oracle = Oracle(attacked, until_broken=False, precision=self._settings.attack_precision)
-        with self.ledger.timed("attack", self.model.device) as passes, frozen(attacked, mode):
-            logits, gradient = oracle.gradient(x, loss)
-            passes.forwards += oracle.forwards
-            passes.backwards += oracle.backwards
-        return logits, gradient
+        with self._oracle(self.model if model is None else model, mode) as oracle:
+            return oracle.gradient(x, loss)
+
+    def scores(self, x: Tensor, *, mode: Mode = "eval", model: Classifier | None = None) -> Tensor:
+        """Logits (n, K) at x without a gradient, for an objective's own search; counted and treated as in `gradient`."""
+        with self._oracle(self.model if model is None else model, mode) as oracle:
+            return oracle.logits(x)
 
     def after_backward(self, callback: Callable[[], None]) -> None:
         """Have the loop call this once, after this update's backward pass and before clipping and the optimiser's step."""
@@ -204,6 +217,15 @@ class Context:
         while self._callbacks:
             self._callbacks.pop()()
 
+    @contextmanager
+    def _oracle(self, model: Classifier, mode: Mode) -> Iterator[Oracle]:
+        """Counted access to the frozen model."""
+        oracle = Oracle(model, until_broken=False, precision=self._settings.attack_precision)
+        with self.ledger.timed("attack", self.model.device) as passes, frozen(model, mode):
+            yield oracle
+            passes.forwards += oracle.forwards
+            passes.backwards += oracle.backwards
+
     def _tuned(self, method: Attack, threat: ThreatModel) -> Attack:
         steps, size = getattr(method, "steps", None), getattr(method, "step_size", None)
         if isinstance(steps, int):
@@ -212,6 +234,7 @@ class Context:
                 change["step_size"] = self.step_size(size)
             return method if change["steps"] == steps else method.model_copy(update=change)
         if self.level and isinstance(method, FGSM):
+            self.heeded = True
             return PGD(steps=2**self.level, step_size=self.step_size(1.25 * threat.eps), loss=method.loss)
         return method
 

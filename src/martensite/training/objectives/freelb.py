@@ -11,7 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.training.context import Context
-from martensite.training.objective import OBJECTIVES, LossParts, Objective
+from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
 
 
 @OBJECTIVES.register
@@ -29,6 +29,14 @@ class FreeLB(Objective):
     kind: Literal["freelb"] = "freelb"
     steps: PositiveInt = 3
     step_size: PositiveFloat | None = None
+
+    def search_passes(self, n: int) -> Passes:
+        """None: the updates' own passes lead on."""
+        return 0, 0
+
+    def update_passes(self, n: int) -> Passes:
+        """See `Objective.update_passes`."""
+        return self.steps * n, self.steps * n
 
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
         """mean_t ce(f(x + delta_t), y), with delta_{t+1} = project(delta_t + step_size * steepest(gradient at delta_t))."""
