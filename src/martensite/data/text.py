@@ -1,7 +1,7 @@
 """Texts as sequences of word vectors: a file with a label, a tab and a text a line.
 
 A gradient can't reach a word, but it reaches the vector that stands for it, so that is the input, and a threat model speaks of
-these vectors. Every word has one fixed vector of length 1 with entries +-1/sqrt(dim), drawn from a hash of the word: no vocabulary
+these vectors. Every word has one fixed vector of length 1 with entries +-1/sqrt(dim), drawn from its hash: no vocabulary
 is learned, stored or exhausted, and two words are sqrt(2) apart on average. An embedding in training could grow until a given eps
 means nothing; this one can't, so eps keeps its meaning: an L2 eps of 0.7 is half the way from one word to another, spent on one
 word or spread over all. What an adversary reaches that way is hardly ever a text: robustness to it is no robustness to typing
