@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
@@ -84,7 +85,7 @@ class SoftSmoothed(Oracle):
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """See `Oracle.logits`."""
-        return self._soft(self._base.logits(self._noisy(x, rows), rows))
+        return self._soft(self._base.logits((x + self._noise_for(x, rows)).flatten(0, 1), rows))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """See `Oracle.labels`."""
@@ -98,15 +99,21 @@ class SoftSmoothed(Oracle):
         self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """See `Oracle.gradient`: the sum of the copies' gradients is the gradient at x."""
-        logits, gradient = self._base.gradient(self._noisy(x, rows), lambda each: loss(self._soft(each)), rows, through)
-        return self._soft(logits), gradient.view(len(self._noise), *x.shape).sum(0)
+        noise = self._noise_for(x, rows)
 
-    def _noisy(self, x: Tensor, rows: Tensor | None) -> Tensor:
-        """(m * len(x), *d): whole rounds of x, each with a noise of its own."""
+        def noisy(copies: Tensor) -> Tensor:
+            rounds = copies.view_as(noise)
+            return (noise + (rounds if through is None else torch.stack([through(each) for each in rounds]))).flatten(0, 1)
+
+        copies = x.repeat(len(noise), *[1] * (x.dim() - 1))
+        logits, gradient = self._base.gradient(copies, lambda each: loss(self._soft(each)), rows, noisy)
+        return self._soft(logits), gradient.view_as(noise).sum(0)
+
+    def _noise_for(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        """(m, len(x), *d)."""
         about = self.places if rows is None else rows
-        noise = self._noise if about is None else self._noise[:, about]
-        rounds = len(x) // noise.shape[1]
-        return (x + noise.repeat(1, rounds, *[1] * (x.dim() - 1))).flatten(0, 1)
+        noise: Tensor = self._noise if about is None else self._noise[:, about]
+        return noise.repeat(1, len(x) // noise.shape[1], *[1] * (x.dim() - 1))
 
     def _soft(self, logits: Tensor) -> Tensor:
         m = len(self._noise)
