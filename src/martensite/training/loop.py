@@ -128,7 +128,8 @@ class _Run:
         plan, state, watch = self.plan, self.state, self.watch
         finite = self.update(*((len(watch.recoveries), watch.rate, watch.gradalign) if watch else (0, 1.0, 0.0)))
         state.batch += 1
-        event = self._objection(finite)
+        checked = watch is not None and watch.due(state.update, state.batch == plan.batches)
+        event = self._objection(finite, checked)
         if event is not None:
             self._save()  # at once: after a kill, the same fault would come a second time
             listener(event)
@@ -144,21 +145,23 @@ class _Run:
         if ends:
             events = [epoch_event(plan.stage, figures, plan.settings.epochs)]
             state.end_epoch(figures)
+        if watch and checked:
+            watch.keep(state)
         if ends or (plan.settings.save_updates is not None and state.update % plan.settings.save_updates == 0):
             self._save()
         for event in events:
             listener(event)
             write(detailed(event, figures))
 
-    def _objection(self, finite: bool) -> Event | None:
-        """What a guard did, if one objected: the state is then an earlier one, or the run is to stop."""
+    def _objection(self, finite: bool, due: bool) -> Event | None:
+        """What a guard did, if a check is due or the loss no number, and one objected: the state is then an earlier one, or final."""
         plan, state, watch = self.plan, self.state, self.watch
         if watch is None:
             if not finite:
                 raise self._diverged(f"the loss became NaN or infinite in epoch {state.epoch + 1}")
             return None
         update = state.update
-        if (finite and not watch.due(update, state.batch == plan.batches)) or not watch.objects(state, finite):
+        if (finite and not due) or not watch.objects(state, finite):
             return None
         if not watch.verdict:
             return recovery_event(plan.stage, watch.recoveries[-1], plan.updates)
@@ -227,7 +230,8 @@ def _compiled(model: Classifier, wanted: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        model.net._compiled_call_impl = None
+        # Out of the instance, where torch doesn't look for it otherwise: a trace of it would be no standard layer any more.
+        vars(model.net).pop("_compiled_call_impl", None)
 
 
 @contextmanager

@@ -49,7 +49,6 @@ class Watch:
         guard, complaint = self._first_complaint(trace)
         if guard is None:
             state.trace = trace
-            self.good = state.snapshot()
             return False
         if len(self.recoveries) >= self.guards.recoveries:
             self.verdict = f"stopped after {len(self.recoveries)} recoveries: {complaint}"
@@ -59,6 +58,10 @@ class Watch:
         remedy = self._apply(guard.remedy, state)
         self.recoveries.append(Recovery(guard.kind, complaint, update, state.update, str(remedy)))
         return True
+
+    def keep(self, state: TrainingState) -> None:
+        """Take the state, to which nobody objected, for the last good one."""
+        self.good = state.snapshot()
 
     def record(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the good state."""
