@@ -87,6 +87,7 @@ def harden(
         threat: The adversary to train against.
         objective: An objective, its name or its mapping.
         validation: Held-out data; None: a stratified tenth of ``data``, which then isn't trained on.
+        surrogates: Models held beside the one in training, for `EnsembleAT`.
         recipe: ``"fast"``, ``"balanced"``, ``"thorough"``, a YAML file or a `Recipe`, instead of objective and settings; if none
             of the three is given, ``"balanced"``.
         epochs: Passes over the data in all; None: as the recipe says, and 10 for an objective.
@@ -101,7 +102,18 @@ def harden(
     """
     plan = _plan(objective, recipe, epochs, settings)
     data, validation = _split(data, validation, seed)
-    return follow(plan, model, data, validation, threat, seed=seed, checkpoint=checkpoint, listener=listener, log=log)
+    return follow(
+        plan,
+        model,
+        data,
+        validation,
+        threat,
+        seed=seed,
+        checkpoint=checkpoint,
+        surrogates=tuple(surrogates),
+        listener=listener,
+        log=log,
+    )
 
 
 def _plan(

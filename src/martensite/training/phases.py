@@ -28,6 +28,7 @@ def follow(
     *,
     seed: int = 0,
     checkpoint: Path | None = None,
+    surrogates: tuple[Classifier, ...] = (),
     listener: Listener = silent,
     log: Log | None = None,
 ) -> TrainingResult:
@@ -41,6 +42,7 @@ def follow(
         threat: The adversary.
         seed: Of all randomness.
         checkpoint: File to resume from; later phases add their number to its name. None: no checkpoint.
+        surrogates: See `fit`.
         listener: Gets an event an epoch.
         log: See `fit`.
 
@@ -69,6 +71,7 @@ def follow(
                 checkpoint=_numbered(checkpoint, number),
                 # A stage of its own gives each phase an order and noise of its own.
                 stage="harden" if len(plans) == 1 else f"harden/{number}",
+                surrogates=surrogates,
                 listener=listener,
                 log=None if log is None else _shared(log, write),
             )
