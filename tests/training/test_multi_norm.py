@@ -125,3 +125,9 @@ def test_a_ramp_scales_every_norm(tools, data, threat):
 def test_what_it_refuses(wrong):
     with pytest.raises(ConfigError):
         MultiNorm(**wrong)
+
+
+def test_the_threat_models_own_norm_is_no_other(tools, data, threat):
+    context, x, y = tools.batch(tools.make_model(), data, threat)
+    with pytest.raises(ConfigError, match="own"):
+        MultiNorm(others={"linf": 0.1, "l1": 0.4}).loss(context, x, y)

@@ -18,7 +18,7 @@ from martensite.training.objectives import Standard
 SETTINGS = TrainingSettings(epochs=2, batch_size=32, lr=5e-3, validation_attack=PGD(steps=2))
 # What can't be built without arguments; without an entry, the defaults.
 NEEDED = {"multi_norm": {"others": {"l1": 0.3}}}
-MODES = [("multi_norm", {"others": {"l2": 0.2, "l1": 0.3}, "mode": mode}) for mode in ("max", "msd")]
+MODES = [("multi_norm", {"others": {"l1": 0.3}, "mode": mode}) for mode in ("max", "msd")]
 MEMBERS = [(name, NEEDED.get(name, {})) for name in OBJECTIVES.names()] + MODES
 IDS = [name + (f"-{options['mode']}" if "mode" in options else "") for name, options in MEMBERS]
 UNHARMED = {"standard", "gaussian"}  # without an adversary

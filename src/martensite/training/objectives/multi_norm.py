@@ -15,6 +15,7 @@ from torch import Tensor
 
 from martensite.attacks import PGD
 from martensite.attacks.losses import ascend
+from martensite.core.errors import ConfigError
 from martensite.threat import Norm, ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Passes
@@ -33,6 +34,9 @@ class MultiNorm(Mixture):
         others: Further norms and their eps, e.g. ``{"l1": 10.0}`` beside Linf; a ramp scales them with the threat model's.
         mode: How the norms meet: ``"sample"``, ``"max"`` or ``"msd"``; see above.
         steps: Of PGD in each norm, or of the common ascent.
+
+    Raises:
+        ConfigError: no other norm, or, when training begins, the threat model's own among them.
     """
 
     kind: Literal["multi_norm"] = "multi_norm"
@@ -83,8 +87,13 @@ class MultiNorm(Mixture):
         return self._balls(threat, 1.0)
 
     def _balls(self, threat: ThreatModel, strength: float) -> tuple[ThreatModel, ...]:
-        others = {norm: eps for norm, eps in self.others.items() if norm != threat.norm}
-        return (
-            threat,
-            *(ThreatModel(norm=norm, eps=strength * eps, box=threat.box, goal=threat.goal) for norm, eps in others.items()),
-        )
+        if threat.norm in self.others:
+            raise ConfigError(
+                f"multi_norm is given {threat.norm} among the other norms",
+                "it is the threat model's own, which has its eps already",
+                "leave it out",
+            )
+        others = [
+            ThreatModel(norm=norm, eps=strength * eps, box=threat.box, goal=threat.goal) for norm, eps in self.others.items()
+        ]
+        return (threat, *others)
