@@ -42,9 +42,9 @@ def test_two_step_reaches_the_worst_corner_from_anywhere(linear, threat):
     assert torch.allclose(TwoStep().adversarials(context, x, y), (x + threat.eps * rise).clamp(0, 1), atol=1e-6)
 
 
-def test_nfgsm_steps_from_noise_and_clips_to_the_box_alone(linear, threat):
+@pytest.mark.parametrize(("k", "alpha"), [(2.0, 0.75), (2.0, 1.5)])
+def test_nfgsm_steps_from_noise_and_clips_to_the_box_alone(k, alpha, linear, threat):
     context, x, y, rise = linear
-    k, alpha = 2.0, 0.75
     noisy = threat.at(k * threat.eps).random_start(x, context.rng.fork("nfgsm/noise"))
     found = NFGSM(k=k, alpha=alpha).adversarials(context, x, y)
     assert torch.allclose(found, (noisy + alpha * threat.eps * rise).clamp(0, 1), atol=1e-6)
