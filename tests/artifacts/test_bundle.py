@@ -19,7 +19,13 @@ SMALL = {
     "layers": {"layers": [{"kind": "Flatten"}, {"kind": "Linear", "in_features": 64, "out_features": 3}]},
     "resnet18": {"width": 2},
     "vit_tiny": {"dim": 6, "depth": 1, "heads": 2},
+    "madry_cnn": {"width": 2, "hidden": 8},
+    "preact_resnet18": {"width": 2},
+    "text_transformer": {"dim": 6, "depth": 1, "heads": 2},
+    "trades_cnn": {"width": 2, "hidden": 8},
+    "wide_resnet": {"depth": 10, "width": 1, "dropout": 0.1},
 }
+SHAPES = {"text_transformer": (6, 8), "trades_cnn": (1, 16, 16)}
 
 
 def tree(folder):
@@ -28,11 +34,12 @@ def tree(folder):
 
 @pytest.mark.parametrize("kind", ARCHITECTURES.names())
 def test_every_architecture_comes_back(kind, tmp_path, answers):
-    model = build({"kind": kind, **SMALL.get(kind, {})}, (1, 8, 8), 3, mean=0.25, std=0.5, seed=3)
+    shape = SHAPES.get(kind, (1, 8, 8))
+    model = build({"kind": kind, **SMALL.get(kind, {})}, shape, 3, mean=0.25, std=0.5, seed=3)
     loaded = load_bundle(save_bundle(model, tmp_path / "m"))
     assert torch.equal(answers(loaded), answers(model))
     assert model_digest(loaded) == model_digest(model)
-    assert (loaded.shape, loaded.classes, loaded.box) == ((1, 8, 8), 3, (0.0, 1.0))
+    assert (loaded.shape, loaded.classes, loaded.box) == (shape, 3, (0.0, 1.0))
     assert loaded.architecture == model.architecture
     assert not any(part.training for part in loaded.modules())
 

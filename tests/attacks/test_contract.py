@@ -190,6 +190,19 @@ def test_ball_box_and_dtype_are_kept(cls, norm, kind, dtype, until_broken):
     assert torch.equal(y, given[1])
 
 
+DECLARED = [member for member in MEMBERS if cheap(member[0]).passes is not None]
+
+
+@pytest.mark.parametrize(("cls", "norm"), DECLARED, ids=[f"{name(cls)}-{norm}" for cls, norm in DECLARED])
+def test_a_declared_cost_is_that_of_a_full_course(cls, norm):
+    model = victim("table")
+    x, y = samples(model, "table")
+    oracle = Oracle(model, until_broken=False)
+    with undisturbed(model):
+        cheap(cls).perturb(oracle, x, y, ThreatModel(norm=norm, eps=EPS[norm]), streams(0, "contract", N))
+    assert (oracle.forwards, oracle.backwards) == tuple(N * passes for passes in cheap(cls).passes)
+
+
 @every_member
 @every_shape
 def test_what_the_engine_says_is_so(cls, norm, kind):

@@ -21,6 +21,32 @@ CASES = {
     "setting out of range": ("attack hard --set steps=0", ["PGD.steps is 0", "greater than 0"]),
     "setting that is no YAML": ("attack hard --set steps=[1", ["not valid YAML"]),
     "unknown objective": ("harden hard --objective pdg_at --out q", ["there is no objective 'pdg_at'", "did you mean 'pgd_at'"]),
+    "recipe and objective": ("harden hard --out q --recipe fast --objective trades", ["leave one of them out"]),
+    "unknown recipe": ("harden hard --out q --recipe fats", ["there is no recipe 'fats'", "did you mean 'fast'"]),
+    "missing recipe": ("harden hard --out q --recipe no.yaml", ["no.yaml can't be read"]),
+    "setting of no objective": ("harden hard --out q --set mxi=0.1", ["'mxi'", "did you mean 'mix'"]),
+    "setting of the objective": ("harden hard --out q --objective trades --set bta=1", ["no key 'bta'", "did you mean 'beta'"]),
+    "setting of the training": ("harden hard --out q --set settings.epoch=1", ["'epoch'", "did you mean 'epochs'"]),
+    "setting of a missing phase": ("harden hard --out q --set 3.mix=0.1", ["of phase 3", "count from 1"]),
+    "unknown guard": ("harden hard --out q --guard divergance", ["no guard 'divergance'", "did you mean 'divergence'"]),
+    "no guard and a guard": ("harden hard --out q --guard none --guard divergence", ["none stands alone"]),
+    "floor that is no fraction": ("harden hard --out q --floor 97", ["floor is 97", "less than 1"]),
+    "floor above the start": ("harden nets.py:make --eps 0.1 --out q --floor 0.99 --epochs 1", ["0.99"]),
+    "unknown log": ("harden hard --out q --log tsv:f", ["there is no log 'tsv'", "csv"]),
+    "log without a place": ("train mlp --out q --log csv", ["says not where to"]),
+    "architecture's parameter": ("train mlp --out q --set hiden=[3]", ["no key 'hiden'", "did you mean 'hidden'"]),
+    "parameter of what is there": ("train hard --out q --set hidden=[3]", ["for a new architecture"]),
+    "sweep of one point": ("sweep hard --out q --objective pgd_at", ["1 point(s)", "at least two"]),
+    "sweep with an unknown objective": ("sweep hard --out q --objective tades", ["did you mean 'trades'"]),
+    "sweep over what no objective has": ("sweep hard --out q --values bta=1,3", ["'bta'", "did you mean 'beta'"]),
+    "sweep over values out of range": ("sweep hard --out q --values mix=0,2", ["mix is 2", "less than 1"]),
+    "sweep over no eps": ("sweep hard --out q --train-eps 0.1,x", ["'x'", "--train-eps 0.1,8/255"]),
+    "sweep over eps 0": ("sweep hard --out q --train-eps 0", ["'0'", "above 0"]),
+    "sweep over too large an eps": ("sweep hard --out q --train-eps 0.1,8", ["eps is 8 in the box [0, 1]"]),
+    "sweep with a floor above the start": ("sweep nets.py:make --eps 0.1 --out q --min-clean 0.99", ["0.99", "lower floor"]),
+    "sweep with a setting twice": ("sweep hard --out q --set lr=1", ["lr is 0.001 already"]),
+    "sweep with an unknown setting": ("sweep hard --out q --set schedul=cosine", ["did you mean 'schedule'"]),
+    "sweep into another folder": ("sweep hard --out pictures", ["pictures is not empty and holds no sweep"]),
     "unknown suite": ("evaluate hard --suite quik --out q", ["there is no suite 'quik'", "did you mean 'quick'"]),
     "missing suite": ("evaluate hard --suite no.yaml", ["no.yaml can't be read"]),
     "unknown certifier": ("certify hard --method smoothin", ["there is no certifier 'smoothin'", "did you mean 'smoothing'"]),
@@ -150,7 +176,7 @@ def refused(result, expected):
 
 def words(line):
     given = line.split()
-    takes_data = given[0] in ("train", "harden", "attack", "evaluate", "certify") and "--data" not in given
+    takes_data = given[0] in ("train", "harden", "sweep", "attack", "evaluate", "certify") and "--data" not in given
     return [*given, "--data", "data.npz"] if takes_data else given
 
 
@@ -191,7 +217,14 @@ def test_debug_shows_where_a_factory_failed(here, call):
 
 # Data that can't be used, in every command that takes data
 
-TAKING_DATA = ("attack hard", "evaluate hard --out q", "certify hard --out q.json", "train mlp --out q", "harden hard --out q")
+TAKING_DATA = (
+    "attack hard",
+    "evaluate hard --out q",
+    "certify hard --out q.json",
+    "train mlp --out q",
+    "harden hard --out q",
+    "sweep hard --out q",
+)
 
 
 def spoil(how, x, y, path):
@@ -259,7 +292,10 @@ def test_a_label_that_the_model_has_no_output_for(here, images, call):
     for line in TAKING_DATA:
         if line.startswith("train"):
             continue
-        refused(call(*line.split(), "--data", "four.npz"), ["4 classes" if "harden" in line else "0..3 with 3 classes"])
+        refused(
+            call(*line.split(), "--data", "four.npz"),
+            ["4 classes" if "harden" in line or "sweep" in line else "0..3 with 3 classes"],
+        )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +374,8 @@ def test_what_cannot_be_saved_is_not_trained(line, here, call, monkeypatch):
     def trained(*arguments, **more):
         raise AssertionError("training began")
 
-    monkeypatch.setattr(import_module("martensite.training.harden"), "fit", trained)
+    for place in ("harden", "phases"):
+        monkeypatch.setattr(import_module(f"martensite.training.{place}"), "fit", trained)
     refused(call(*line.split(), "--data", "data.npz"), ["bundle"])
 
 

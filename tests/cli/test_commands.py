@@ -1,5 +1,6 @@
 """Each command, end to end: for people, and with --json for machines."""
 
+import dataclasses
 import json
 import re
 
@@ -61,7 +62,10 @@ def test_harden(here, call):
     words = ("harden", "baseline", "--data", "data.npz", "--eps", "0.05", "--epochs", 1, "--set", "attack={kind: pgd, steps: 2}")
     result = call(*words, "--out", "h")
     assert result.code == 0
-    assert re.match(r"h: on validation data [\d.]+% clean, [\d.]+% under linf eps 0.05 in \[0, 1\]", result.out)
+    assert "linf eps 0.05 in [0, 1], n = 9" in result.out
+    for row in ("clean", "robust"):
+        assert re.search(rf"{row} .*[\d.]+% \[[\d.]+%, [\d.]+%\].*[\d.]+% \[", result.out)
+    assert re.search(r"Cost: [\d,]+ forward and [\d,]+ backward passes, as many as [\d.]+ standard epochs; [\d.]+ s", result.out)
     assert read_manifest("h").threat == ThreatModel(norm="linf", eps=0.05)
 
 
@@ -71,6 +75,91 @@ def test_harden_json_takes_the_bundles_threat_model(here, call_json):
     assert result.document["threat"]["eps"] == 0.05
     assert result.document["digest"] == model_digest(load_bundle("h"))
     assert result.document["robust_validation_accuracy"] <= result.document["clean_validation_accuracy"]
+    assert result.document["recipe"]["name"] == "balanced"
+    again = call_json("harden", "hard", "--data", "data.npz", "--epochs", 1, "--out", "h")
+    assert without_timing(again.document) == without_timing(result.document)
+
+
+def test_harden_says_what_it_traded_and_what_it_cost(here, call_json):
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--objective", "fgsm_at", "--epochs", 2)
+    document = call_json(*words, "--lr", 0.01, "--batch-size", 16, "--guard", "none").document
+    traded = document["validation"]
+    data = load_data("data.npz", "validation")
+    assert traded["clean_before"]["n"] == len(data)
+    right = load_bundle("baseline")(data.x).argmax(1) == data.y
+    assert traded["clean_before"]["count"] == int(right.sum())
+    right = load_bundle("h")(data.x).argmax(1) == data.y
+    assert traded["clean_after"]["count"] == int(right.sum())
+    assert traded["clean_after"]["value"] == pytest.approx(document["clean_validation_accuracy"])
+    assert traded["robust_after"]["value"] == pytest.approx(document["robust_validation_accuracy"])
+    samples = 2 * len(load_data("data.npz", "train"))
+    assert document["cost"]["update"] == {"forwards": samples, "backwards": samples}
+    assert document["cost"]["attack"] == {"forwards": samples, "backwards": samples}
+    assert document["cost"]["guards"] == {"forwards": 0, "backwards": 0}
+    parts = [document["cost"][name] for name in ("update", "attack", "validation", "guards")]
+    assert sum(part["forwards"] for part in parts) == document["forwards"]
+    assert document["cost"]["standard_epochs"] == pytest.approx((document["forwards"] + document["backwards"]) / samples)
+    phase = document["recipe"]["phases"][0]
+    assert (phase["settings"]["lr"], phase["settings"]["batch_size"], phase["settings"]["guards"]) == (0.01, 16, None)
+    assert (document["verdict"], document["recoveries"]) == ("completed", [])
+
+
+def test_harden_by_recipe(here, call_json):
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--recipe", "fast", "--epochs", 4)
+    changes = ("--set", "mix=0.25", "--set", "2.settings.lr=0.02", "--guard", "divergence", "--floor", 0.3)
+    phases = call_json(*words, *changes).document["recipe"]["phases"]
+    assert [phase["objective"]["kind"] for phase in phases] == ["two_step", "pgd_at"]
+    assert [phase["objective"]["mix"] for phase in phases] == [0.25, 0.25]
+    assert [phase["settings"]["lr"] for phase in phases] == [0.002, 0.02]
+    assert sum(phase["settings"]["epochs"] for phase in phases) == 4
+    for phase in phases:
+        assert [guard["kind"] for guard in phase["settings"]["guards"]["watch"]] == ["divergence", "clean_floor"]
+        assert phase["settings"]["guards"]["watch"][1]["floor"] == 0.3
+
+
+def test_harden_by_a_recipe_of_ones_own_with_a_log(here, call_json):
+    settings = "{epochs: 2, batch_size: 32, validation_attack: {kind: pgd, steps: 2}}"
+    (here / "mine.yaml").write_text(f"name: mine\nphases:\n  - objective: {{kind: nfgsm}}\n    settings: {settings}\n")
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--recipe", "mine.yaml")
+    assert call_json(*words, "--log", "csv:log.csv").code == 0
+    assert len((here / "log.csv").read_text().splitlines()) >= 3
+
+
+def test_a_guard_that_ends_the_training_is_exit_code_1(here, call_json, call, monkeypatch):
+    from martensite.training import phases
+
+    fit = phases.fit
+
+    def stopped(*given, **more):
+        return dataclasses.replace(fit(*given, **more), verdict="it went wrong three times")
+
+    monkeypatch.setattr(phases, "fit", stopped)
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--epochs", 1)
+    result = call_json(*words)
+    assert (result.code, result.document["verdict"]) == (1, "it went wrong three times")
+    assert load_bundle("h")
+    assert "a guard ended the training: it went wrong three times" in call(*words).out
+
+
+def test_train_with_parameters_and_a_log(here, call_json):
+    words = ("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 1, "--set", "hidden=[7]", "--log", "csv:log.csv")
+    assert call_json(*words).code == 0
+    assert load_bundle("m").architecture.hidden == (7,)
+    assert "train" in (here / "log.csv").read_text()
+
+
+def test_train_a_text(here, call_json):
+    lines = [f"{kind}\t{word} number {k}" for k in range(40) for kind, word in (("ham", "hello"), ("spam", "win"))]
+    (here / "texts").write_text("\n".join(lines))
+    words = ("train", "text_transformer", "--set", "dim=16", "--set", "depth=1", "--data", "text:texts", "--epochs", 8)
+    result = call_json(*words, "--lr", 0.01, "--out", "m")
+    assert result.document["clean_validation_accuracy"] == 1.0
+    assert read_manifest("m").class_names == ("ham", "spam")
+    assert (
+        call_json("harden", "m", "--data", "text:texts", "--norm", "l2", "--eps", 0.1, "--objective", "freelb", "--out", "h").code
+        == 0
+    )
+    assert read_manifest("h").threat.box == (-1.0, 1.0)
 
 
 # attack

@@ -9,7 +9,7 @@ import pytest
 
 import martensite
 
-COMMANDS = ("run", "train", "harden", "attack", "evaluate", "certify", "gate", "report")
+COMMANDS = ("run", "train", "harden", "sweep", "attack", "evaluate", "certify", "gate", "report")
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")
 
 
@@ -96,3 +96,10 @@ def test_wrong_usage_is_one_line_and_says_where_help_is(words, expected, call, c
     assert document.code == 2
     assert expected in document.document["error"]["value"]
     assert not document.err
+
+
+def test_the_help_of_train_names_every_architecture_that_needs_no_list_of_layers():
+    from martensite.cli.train import ARCHITECTURE_NAMES
+    from martensite.models import ARCHITECTURES
+
+    assert [*ARCHITECTURE_NAMES] == [name for name in ARCHITECTURES.names() if name != "layers"]

@@ -218,7 +218,9 @@ def test_a_point_outside_the_ball_breaks_nothing_and_proves_nothing(linear, data
     assert "rejected" in report.warnings[0]
     assert report.attacks[0].rejected == int((margin > 0).sum())
     assert len(report.errors) == 1
-    assert report.errors[0].startswith(f"outside at eps 0.1: the verifier rejected {report.attacks[0].rejected} of its candidates")
+    assert report.errors[0].startswith(
+        f"outside at eps 0.1: the verifier rejected {report.attacks[0].rejected} of its candidates"
+    )
 
 
 def test_a_rejection_is_an_error_even_where_another_attack_breaks_the_sample(linear, data, margin, threat, attacks):

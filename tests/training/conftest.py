@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.core.rng import generator
+from martensite.core.rng import generator, streams
 from martensite.data import Dataset
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
+from martensite.training.context import Context
 
 
 class Count:
@@ -70,9 +71,17 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def batch(model, data, threat, n=16, surrogates=(), settings=None):
+    """A context that has begun the batch of the first n samples, and the batch."""
+    context = Context(model.train(), threat, settings, len(data))
+    context.surrogates = tuple(surrogates)
+    context.begin_batch(streams(0, "test", n))
+    return context, data.x[:n].to(model.dtype), data.y[:n]
+
+
 @pytest.fixture(scope="session")
 def tools():
-    return SimpleNamespace(make_data=make_data, make_model=make_model, weights=weights, same=same)
+    return SimpleNamespace(make_data=make_data, make_model=make_model, weights=weights, same=same, batch=batch)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from martensite.data.split import hold_out
 from martensite.models import Classifier, build
 from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
-from martensite.training import TrainingSettings, fit, harden, loop, train
+from martensite.training import TrainingSettings, best, fit, harden, train
 from martensite.training.objectives import PGDAT, Standard
 
 QUICK = TrainingSettings(epochs=2, batch_size=32, lr=5e-3, validation_attack=PGD(steps=2))
@@ -27,7 +27,7 @@ QUICK = TrainingSettings(epochs=2, batch_size=32, lr=5e-3, validation_attack=PGD
 def scripted(monkeypatch, figures):
     """Validation that answers from a list."""
     answers = iter(figures)
-    monkeypatch.setattr(loop, "_validate", lambda *_: next(answers))
+    monkeypatch.setattr(best, "measure", lambda *_: next(answers))
 
 
 def test_the_best_epoch_is_that_of_robust_validation_accuracy(monkeypatch, tools, data, validation, threat):

@@ -1,6 +1,11 @@
 """A killed run goes on as if nothing had happened, or is refused."""
 
 import json
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -11,9 +16,10 @@ from martensite.attacks import FGSM, PGD
 from martensite.core.errors import ArtifactError, RunError, StorageError
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
-from martensite.training import TrainingSettings, fit
+from martensite.training import EMA, SWA, Ramp, TrainingSettings, fit
 from martensite.training.context import Context
-from martensite.training.objectives import PGDAT, Standard
+from martensite.training.objectives import MEP, PGDAT, Free, Standard
+from martensite.training.update import Updater
 
 EPOCHS = 4
 SETTINGS = TrainingSettings(epochs=EPOCHS, batch_size=32, lr=5e-3, validation_attack=PGD(steps=2), validate_every=2)
@@ -75,11 +81,11 @@ def test_killed_after_every_epoch(run, equal, tmp_path):
 def test_killed_within_an_epoch_it_goes_on_from_the_last_whole_one(run, equal, tmp_path, monkeypatch):
     file, batches, begin = tmp_path / "checkpoint", [], Context.begin_batch
 
-    def dies(self, rng):
+    def dies(self, rng, *rest):
         batches.append(rng)
         if len(batches) == 8:  # three batches an epoch
             raise Killed
-        begin(self, rng)
+        begin(self, rng, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Context, "begin_batch", dies)
@@ -126,6 +132,95 @@ def test_layers_without_a_gradient_and_tied_weights_survive(run, equal, tmp_path
     resumed = run(file, model=model())
     equal(resumed, run(model=model()))
     assert resumed.model.net.second.weight is resumed.model.net.first.weight
+
+
+# within an epoch
+
+
+RICH = {
+    "ema": (PGDAT(attack=PGD(steps=2)), {"average": EMA(decay=0.9), "optimiser": "sgd", "clip": 1.0}),
+    "swa": (Standard(), {"average": SWA(start=0.2), "optimiser": "adamw"}),
+    "scaled": (PGDAT(attack=FGSM()), {"precision": "float16"}),
+    "stored": (MEP(), {}),
+    "replayed": (Free(m=2), {"ramp": Ramp(until=0.5)}),
+}
+
+
+@pytest.mark.parametrize("name", RICH)
+def test_killed_in_any_batch_it_ends_bit_equal(name, run, equal, tmp_path, monkeypatch):
+    """Everything that has a state: averages, momentum, loss scaling, stored perturbations, a perturbation carried over."""
+    objective, change = RICH[name]
+    settings = SETTINGS.model_copy(update={"save_updates": 2, "validate_updates": 2, **change})
+    whole, update, file = run(settings=settings, objective=objective), Updater.__call__, tmp_path / "checkpoint"
+    for batch in (0, 1, 3, 4, 8, 11):  # twelve batches in all, three an epoch
+        left = [batch]
+
+        def dies(self, *rest, left=left):
+            if left[0] == 0:
+                raise Killed
+            left[0] -= 1
+            return update(self, *rest)
+
+        file.unlink(missing_ok=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(Updater, "__call__", dies)
+            with pytest.raises(Killed):
+                run(file, settings=settings, objective=objective)
+        resumed = run(file, settings=settings, objective=objective)
+        equal(resumed, whole)
+        assert resumed.validations == whole.validations
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import torch
+from martensite.attacks import PGD
+from martensite.core.rng import generator
+from martensite.data import Dataset
+from martensite.models import build
+from martensite.threat import ThreatModel
+from martensite.training import EMA, TrainingSettings, fit
+from martensite.training.objectives import PGDAT
+
+torch.set_num_threads(1)
+x = torch.rand(300, 1, 8, 8, generator=generator(0, "x"))
+y = (x.mean((1, 2, 3)) > 0.5).long()
+model = build({"kind": "small_cnn", "width": 4}, (1, 8, 8), 2)
+settings = TrainingSettings(epochs=4, batch_size=16, validation_attack=PGD(steps=2), save_updates=1, average=EMA(decay=0.9))
+file = Path(sys.argv[1])
+fit(model, Dataset(x[:200], y[:200], 2), Dataset(x[200:], y[200:], 2), PGDAT(attack=PGD(steps=20)), settings,
+    threat=ThreatModel(eps=0.05), checkpoint=file, listener=lambda event: print("epoch", flush=True))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_by_sigkill_at_any_moment_goes_on_to_the_same_bits(tmp_path):
+    """Kill -9 after a random wait, again and again; the last checkpoint is that of a run that was left alone."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def start(name):
+        command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / name)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    undisturbed = start("whole")
+    waits, kills = random.Random(0), 0
+    while True:
+        process = start("killed")
+        first = process.stdout.readline()  # an epoch has ended, or all have
+        time.sleep(waits.uniform(0.0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        rest = first + process.communicate()[0]
+        if "done" in rest:
+            break
+        kills += 1
+        assert kills < 20
+    assert kills >= 1
+    assert undisturbed.communicate()[0].endswith("done\n")
+    whole, killed = (load_file(tmp_path / name) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
 # refused

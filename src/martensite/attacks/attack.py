@@ -40,6 +40,11 @@ class Attack(Config):
         """How often the engine asks the model before it calls a sample misclassified, on the clean input as at the end."""
         return ONE_DRAW
 
+    @property
+    def passes(self) -> tuple[int, int] | None:
+        """Forward and backward passes on each sample of a search that runs its full course; None: not known beforehand."""
+        return None
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """Search for adversarials of one batch.
 

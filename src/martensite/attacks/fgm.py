@@ -30,6 +30,11 @@ class FGM(Attack):
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l2", "l1")
 
+    @property
+    def passes(self) -> tuple[int, int]:
+        """See `Attack.passes`."""
+        return 1, 1
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x' = project(x + eps * s), s the unit step along which the linearised loss rises most inside the box."""
         _, gradient = oracle.gradient(x, ascend(self.loss, y, threat.goal))

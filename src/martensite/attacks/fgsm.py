@@ -29,6 +29,11 @@ class FGSM(Attack):
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf",)
 
+    @property
+    def passes(self) -> tuple[int, int]:
+        """See `Attack.passes`."""
+        return 1, 1
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x' = clip(x + eps * sign(grad loss(x, y)))."""
         _, gradient = oracle.gradient(x, ascend(self.loss, y, threat.goal))

@@ -42,6 +42,12 @@ class PGD(Attack):
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
 
+    @property
+    def passes(self) -> tuple[int, int]:
+        """See `Attack.passes`; after each restart but the last, one forward pass asks who fell at its final step."""
+        restarts = self.restarts if self.random_start else 1
+        return restarts * self.steps + restarts - 1, restarts * self.steps
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x_{t+1} = project(x_t + step_size * steepest(grad loss(x_t, y))), from a random start; samples leave when broken."""
         step = 2.5 * threat.eps / self.steps if self.step_size is None else self.step_size

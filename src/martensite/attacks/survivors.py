@@ -65,10 +65,13 @@ class Survivors:
         Returns:
             (k,) bool.
         """
-        y = self.y if rows is None else self.y[rows]
-        leaving = succeeded(logits, y, self._goal) & self._oracle.until_broken
-        if self._oracle.limited:
-            leaving |= self._oracle.exhausted(self._places if rows is None else self._places[rows])
+        oracle = self._oracle
+        if not oracle.until_broken:
+            leaving = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        else:
+            leaving = succeeded(logits, self.y if rows is None else self.y[rows], self._goal)
+        if oracle.limited:
+            leaving |= oracle.exhausted(self._places if rows is None else self._places[rows])
         return leaving
 
     def drop(self, broken: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:

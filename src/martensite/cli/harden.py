@@ -1,15 +1,20 @@
 """martensite harden: adversarial training of a model that is there."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from martensite.cli import options
 
+if TYPE_CHECKING:
+    from martensite.evaluation import Rate
+    from martensite.training import TrainingResult
+
 NAME = "harden"
 EXAMPLES = """Examples:\n
   martensite harden models/baseline --data digits --norm linf --eps 0.15 --out models/hardened\n
-  martensite harden models/baseline --data digits --eps 0.15 --objective pgd_at --set mix=0.25 --out models/hardened"""
+  martensite harden models/baseline --data mnist:data/mnist --eps 0.3 --recipe fast --floor 0.97 --out models/hardened\n
+  martensite harden models/baseline --eps 0.15 --objective trades --set beta=3 --set settings.lr=2e-3 --out models/hardened"""
 
 
 def command(
@@ -19,28 +24,72 @@ def command(
     norm: options.NormOption = None,
     eps: options.Eps = None,
     constraints: options.Rules = None,
-    objective: Annotated[str, typer.Option(metavar="NAME", help="What to train with; an unknown name lists all.")] = "pgd_at",
-    settings: options.Settings = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE", help="fast, balanced (the default) or thorough; or a YAML file of phases.", show_default=False
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="An objective instead of a recipe; an unknown name lists all.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Of the objective: mix=0.25; of the training: settings.lr=2e-3; of one phase: 2.settings.lr=2e-3. May repeat.",
+            show_default=False,
+        ),
+    ] = None,
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
-    epochs: options.Epochs = 10,
-    lr: options.Rate = 1e-3,
-    batch_size: options.BatchSize = 64,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Passes over the data in all; default: the recipe's, or 10.", show_default=False),
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(metavar="LR", help="Peak learning rate, of every phase.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Samples an update, in every phase.", show_default=False)
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(metavar="FRACTION", help="Least clean accuracy on validation data, in (0, 1).", show_default=False),
+    ] = None,
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this guard watches; may repeat. 'none' for none; an unknown name lists all.",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Checkpoint = None,
+    log: options.LogTo = None,
     json: options.Json = False,
 ) -> int:
-    """Harden a model by adversarial training; the epoch with the best robust validation accuracy is kept."""
+    """Harden a model by adversarial training; the weights with the best robust validation accuracy are kept.
+
+    Exit code 1: a guard ended the training early; the bundle holds the best weights until then.
+    """
     from martensite.artifacts import check_savable, save_bundle
+    from martensite.cli import recipe_source
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json
-    from martensite.cli.progress import Display, plain, show
-    from martensite.models.digest import model_digest
-    from martensite.training import OBJECTIVES, TrainingSettings, harden
+    from martensite.cli.progress import Display
+    from martensite.training import harden
+    from martensite.training.ledger import Ledger
+    from martensite.training.logs import read_log
+    from martensite.training.validation import measure
 
-    plan = TrainingSettings(epochs=epochs, lr=lr, batch_size=batch_size)
-    chosen = OBJECTIVES.build(options.parameters(objective, settings or []))
+    plan = recipe_source.load(recipe, objective, settings or [])
+    plan = recipe_source.adapt(plan, epochs, lr, batch_size, guard, floor)
+    written = None if log is None else read_log(log)
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
     start = load_model(model, weights, training)
@@ -51,31 +100,79 @@ def command(
             start.model,
             training,
             threat,
-            chosen,
+            None,
             validation,
-            settings=plan,
+            recipe=plan,
             seed=seed,
             checkpoint=resume,
             listener=display,
+            log=written,
         )
+        before = measure(start.model, validation, plan.phases[-1].settings, threat, seed, Ledger())
+        after = measure(result.model, validation, plan.phases[-1].settings, threat, seed, Ledger())
     save_bundle(result.model, out, threat=threat, shape=training.shape, class_names=training.class_names)
-    best = result.best
-    figures = {
-        "bundle": str(out),
+    rates = [_rate(value, len(validation)) for value in (before[0], after[0], before[1], after[1])]
+    if json:
+        print_json(
+            {
+                "bundle": str(out),
+                "recipe": plan.model_dump(mode="json"),
+                "threat": threat.model_dump(mode="json"),
+                **_figures(result, rates),
+            }
+        )
+    else:
+        _show(str(out), str(threat), result, rates)
+    return 0 if result.completed else 1
+
+
+def _figures(result: "TrainingResult", rates: "list[Rate]") -> dict[str, Any]:
+    from martensite.models.digest import model_digest
+
+    names = ("clean_before", "clean_after", "robust_before", "robust_after")
+    cost = result.cost.record()
+    purposes = ("update", "attack", "validation", "guards")
+    return {
         "digest": model_digest(result.model),
-        "threat": threat.model_dump(mode="json"),
-        "best_epoch": best.number,
-        "clean_validation_accuracy": best.clean,
-        "robust_validation_accuracy": best.robust,
+        "best_epoch": result.best.number,
+        "clean_validation_accuracy": result.best.clean,
+        "robust_validation_accuracy": result.best.robust,
+        "validation": {name: rate.model_dump(mode="json") for name, rate in zip(names, rates, strict=True)},
+        "verdict": result.verdict,
+        "recoveries": [vars(recovery) for recovery in result.recoveries],
         "forwards": result.forwards,
         "backwards": result.backwards,
-        "timing": {"seconds": result.seconds},
+        "cost": {
+            **{name: {kind: cost[name][kind] for kind in ("forwards", "backwards")} for name in purposes},
+            "standard_epochs": cost["epochs_by_passes"],
+        },
+        "timing": {
+            "seconds": result.seconds,
+            "standard_epochs": cost["epochs_by_time"],
+            "peak_memory": cost["peak_memory"],
+            **{name: cost[name]["seconds"] for name in purposes},
+        },
     }
-    if json:
-        print_json(figures)
-    else:
-        show(
-            f"{plain(out)}: on validation data {best.clean:.1%} clean, {best.robust:.1%} under {threat} (epoch {best.number}), "
-            f"{result.seconds:.1f} s"
-        )
-    return 0
+
+
+def _show(out: str, threat: str, result: "TrainingResult", rates: "list[Rate]") -> None:
+    from martensite.cli.output import show_warnings, trade_table
+    from martensite.cli.progress import plain, show
+
+    show(trade_table(threat, *rates))
+    cost = result.cost
+    show(
+        f"Cost: {result.forwards:,} forward and {result.backwards:,} backward passes, as many as "
+        f"{cost.epochs_by_passes:.1f} standard epochs; {result.seconds:.1f} s"
+    )
+    for recovery in result.recoveries:
+        show(f"Guard {recovery.guard}, batch {recovery.update}: {plain(recovery.complaint)}; {plain(recovery.remedy)}")
+    if not result.completed:
+        show_warnings((f"a guard ended the training: {result.verdict}",))
+    show(f"{plain(out)}: the weights of epoch {result.best.number}, chosen on these validation data; measure on test data.")
+
+
+def _rate(value: float | None, n: int) -> "Rate":
+    from martensite.evaluation import Rate
+
+    return Rate.of(round((value or 0.0) * n), n)

@@ -15,7 +15,7 @@ MODEL_HELP = (
     "A bundle folder; or 'package.module:factory' or 'path/file.py:factory', a function without arguments "
     "that returns the module (its code runs)."
 )
-DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, or a folder of images by class."
+DATA_HELP = "'digits', 'mnist:DIR', FILE.npz, FILE.csv, 'text:FILE', or a folder of images by class."
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=MODEL_HELP, show_default=False)]
 Weights = Annotated[
@@ -75,6 +75,15 @@ Checkpoint = Annotated[
         show_default=False,
     ),
 ]
+LogTo = Annotated[
+    str | None,
+    typer.Option(
+        "--log",
+        metavar="KIND:TO",
+        help="Write the figures of training: csv:FILE, tensorboard:DIR or mlflow:URI.",
+        show_default=False,
+    ),
+]
 Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
 Rate = Annotated[float, typer.Option(metavar="LR", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples an update.")]
@@ -116,14 +125,38 @@ def parameters(kind: str, settings: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: a setting without an equals sign, or of a name that has its value already.
     """
+    return read_settings(settings, {"kind": kind})
+
+
+def read_settings(given: list[str], before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """``["steps=10"]`` as names with values, read as YAML.
+
+    Args:
+        given: What ``--set`` was given.
+        before: Names that have a value already.
+
+    Raises:
+        ConfigError: a setting without an equals sign, or of a name that has its value already.
+    """
     from martensite.core.config import load_yaml
 
-    document: dict[str, Any] = {"kind": kind}
-    for setting in settings:
+    pairs = read_pairs(given, "--set steps=100", before)
+    return {**(before or {}), **{name: load_yaml(value) for name, value in pairs.items()}}
+
+
+def read_pairs(given: list[str], example: str, before: dict[str, Any] | None = None) -> dict[str, str]:
+    """``["steps=10"]`` as names with texts.
+
+    Raises:
+        ConfigError: no equals sign, or a name that has its value already.
+    """
+    pairs: dict[str, str] = {}
+    for setting in given:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise ConfigError(f"{setting!r} is no setting", "a setting is NAME=VALUE", "e.g. --set steps=100")
-        if name in document:
-            raise ConfigError(f"{setting!r} was given", f"{name} is {document[name]!r} already", "give it once")
-        document[name] = load_yaml(value)
-    return document
+            raise ConfigError(f"{setting!r} is no setting", "a setting is NAME=VALUE", f"e.g. {example}")
+        taken = {**{known: repr(value) for known, value in (before or {}).items()}, **pairs}
+        if name in taken:
+            raise ConfigError(f"{setting!r} was given", f"{name} is {taken[name]} already", "give it once")
+        pairs[name] = value
+    return pairs

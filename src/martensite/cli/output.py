@@ -1,12 +1,15 @@
 """What commands leave: one JSON document, or a table."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from martensite.cli.progress import plain, show
-from martensite.evaluation.report import CertificationReport, RobustnessReport, Verdict
+from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, Verdict
+
+if TYPE_CHECKING:
+    from martensite.training.sweep import SweepResult
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow"}
 
@@ -28,6 +31,36 @@ def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
         table.add_row(first.attacks[row].name, *[str(report.attacks[row].robust_accuracy) for _, report in named])
     table.add_section()
     table.add_row("[bold]robust (worst case)", *[f"[bold]{report.robust_accuracy}" for _, report in named])
+    return table
+
+
+def trade_table(threat: str, clean_before: Rate, clean_after: Rate, robust_before: Rate, robust_after: Rate) -> Table:
+    """What hardening traded, on validation data."""
+    table = Table(title=f"Validation accuracy: {plain(threat)}, n = {clean_before.n}", title_justify="left")
+    for name in ("", "before", "after"):
+        table.add_column(name, justify="right" if name else "left")
+    table.add_row("clean", str(clean_before), str(clean_after))
+    table.add_row("[bold]robust", f"[bold]{robust_before}", f"[bold]{robust_after}")
+    return table
+
+
+def sweep_table(result: "SweepResult", threat: str) -> Table:
+    """A row a point, the most robust first; what is on the Pareto front has a star, what is chosen is bold."""
+    table = Table(title=f"Sweep: validation accuracy under {plain(threat)}, n = {result.samples}", title_justify="left")
+    for name in ("", "clean", "robust", "epochs", "cost", ""):
+        table.add_column(name, justify="right" if name else "left")
+    clean, robust = (Rate.of(round(value * result.samples), result.samples) for value in result.start)
+    table.add_row("before", str(clean), str(robust), "", "")
+    table.add_section()
+    for place, one in sorted(enumerate(result.outcomes), key=lambda item: -item[1].robust):
+        rates = [str(Rate.of(round(value * result.samples), result.samples)) for value in (one.clean, one.robust)]
+        note = "failed" if one.failure else "stopped early" if one.stopped else ""
+        note = "chosen" if place == result.chosen else note
+        label = f"{plain(one.point)}{' *' if place in result.front else ''}"
+        cells = [label, *(rates if not one.failure else ["", ""]), str(one.epochs), f"{one.cost:.1f}", note]
+        table.add_row(*cells, style="bold" if place == result.chosen else "")
+    table.caption = "* Pareto front of clean accuracy, robust accuracy and cost (standard epochs of passes)"
+    table.caption_justify = "left"
     return table
 
 

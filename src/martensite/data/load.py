@@ -11,8 +11,9 @@ from martensite.data.image_folder import load_image_folder
 from martensite.data.npz import load_npz
 from martensite.data.split import check_split, representative_order
 from martensite.data.table import load_table
+from martensite.data.text import load_text
 
-SOURCES = ("digits", "mnist:DIR", "FILE.npz", "FILE.csv", "IMAGE_FOLDER")
+SOURCES = ("digits", "mnist:DIR", "FILE.npz", "FILE.csv", "text:FILE", "IMAGE_FOLDER")
 
 
 def load_data(
@@ -27,7 +28,8 @@ def load_data(
     """Load labelled data, checked, with the digest that names it in every report.
 
     Args:
-        source: ``"digits"``, ``"mnist:DIR"``, ``"FILE.npz"``, ``"FILE.csv"``, or a folder of images in class folders.
+        source: ``"digits"``, ``"mnist:DIR"``, ``"FILE.npz"``, ``"FILE.csv"``, ``"text:FILE"`` (label, tab, text), or a folder of
+            images in class folders.
         split: ``"train"``, ``"validation"``, ``"test"`` or ``"all"``; None: ``"test"`` of digits and mnist, which have a split
             of their own, and ``"all"`` of a file or folder. A part of a file or folder is always the same samples.
         label: Label column of a CSV file, by name; None: the last one.
@@ -46,7 +48,9 @@ def load_data(
         data = _read(str(source), split, label, scale)
     except DataError as error:
         # Checks that don't know the file speak of "x" and "labels": say whose.
-        named = error.value if str(source).removeprefix("mnist:") in error.value else f"{source}: {error.value}"
+        named = (
+            error.value if str(source).removeprefix("mnist:").removeprefix("text:") in error.value else f"{source}: {error.value}"
+        )
         raise DataError(named, error.rule, error.remedy) from None
     except OSError as error:
         raise DataError(f"{source} can't be read: {error.strerror or error}", remedy="check its permissions") from None
@@ -65,6 +69,8 @@ def _read(source: str, split: str | None, label: str | None, scale: str | None) 
         return load_digits(split or "test")
     if source.startswith("mnist:"):
         return load_mnist(Path(source.removeprefix("mnist:")).expanduser(), split or "test")
+    if source.startswith("text:"):
+        return load_text(Path(source.removeprefix("text:")).expanduser(), split or "all")
     if source and path.is_dir():  # the path of nothing is the current folder
         return load_image_folder(path, split or "all")
     if is_table and path.is_file():

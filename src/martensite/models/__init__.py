@@ -7,10 +7,15 @@ from martensite.models.bpda import BPDA, StraightThrough, with_bpda
 from martensite.models.classifier import Classifier, check_logits, probe
 from martensite.models.describe import describe
 from martensite.models.layers import Layers
+from martensite.models.madry_cnn import MadryCNN
 from martensite.models.mlp import MLP
+from martensite.models.preact_resnet18 import PreActResNet18
 from martensite.models.resnet18 import ResNet18
 from martensite.models.small_cnn import SmallCNN
+from martensite.models.text_transformer import TextTransformer
+from martensite.models.trades_cnn import TradesCNN
 from martensite.models.vit_tiny import ViTTiny
+from martensite.models.wide_resnet import WideResNet
 
 __all__ = [
     "ARCHITECTURES",
@@ -21,11 +26,16 @@ __all__ = [
     "BlackBox",
     "Classifier",
     "Layers",
+    "MadryCNN",
     "Model",
+    "PreActResNet18",
     "ResNet18",
     "SmallCNN",
     "StraightThrough",
+    "TextTransformer",
+    "TradesCNN",
     "ViTTiny",
+    "WideResNet",
     "build",
     "check_logits",
     "describe",

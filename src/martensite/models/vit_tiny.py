@@ -10,10 +10,10 @@ from typing import Literal, Self
 import torch
 from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from martensite.core.errors import ConfigError, ModelError
 from martensite.models.architecture import ARCHITECTURES, Architecture
+from martensite.models.attention import AttentionBlock
 from martensite.models.shapes import image_shape
 
 SMALLEST = 2
@@ -68,32 +68,10 @@ class _Transformer(nn.Module):
         self.embed = nn.Conv2d(channels, plan.dim, patch, stride=patch)
         self.positions = nn.Parameter(torch.empty(1, tokens, plan.dim))
         nn.init.trunc_normal_(self.positions, std=0.02)
-        self.blocks = nn.Sequential(*[_Block(plan.dim, plan.heads) for _ in range(plan.depth)])
+        self.blocks = nn.Sequential(*[AttentionBlock(plan.dim, plan.heads) for _ in range(plan.depth)])
         self.norm = nn.LayerNorm(plan.dim)
         self.head = nn.Linear(plan.dim, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.embed(x).flatten(2).transpose(1, 2) + self.positions
         return self.head(self.norm(self.blocks(tokens)).mean(1))  # type: ignore[no-any-return]
-
-
-class _Block(nn.Module):
-    """z + attention(norm(z)), then z + mlp(norm(z)) (Dosovitskiy et al., eq. 2 and 3)."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
-
-    def forward(self, z: Tensor) -> Tensor:
-        z = z + self.attention(self.norm1(z))
-        return z + self.mlp(self.norm2(z))  # type: ignore[no-any-return]
-
-    def attention(self, z: Tensor) -> Tensor:
-        """Softmax attention of every token to every token, in each head apart."""
-        n, tokens, dim = z.shape
-        query, key, value = self.qkv(z).view(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.out(mixed.transpose(1, 2).reshape(n, tokens, dim))  # type: ignore[no-any-return]

@@ -2,5 +2,6 @@
 
 from martensite.reporting.gallery import Pair
 from martensite.reporting.html import render_robustness, render_run
+from martensite.reporting.pareto import pareto_chart
 
-__all__ = ["Pair", "render_robustness", "render_run"]
+__all__ = ["Pair", "pareto_chart", "render_robustness", "render_run"]

@@ -1,7 +1,7 @@
 """Everything a killed training run needs to go on as if nothing had happened, in one safetensors file.
 
-Model, best model so far, optimiser and progress. The random streams and the learning rate need no saving: they are functions of
-seed, epoch and sample index.
+The state, the best weights so far, the guards' last good state, and the tensors that belong to training samples. Random streams
+and learning rates need no saving: they are functions of seed, position and sample index.
 """
 
 import json
@@ -9,49 +9,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import Tensor
 
 from martensite.core.errors import ArtifactError, RunError
 from martensite.core.files import write_bytes
+from martensite.training.state import Snapshot, under
+
+OWN = ("net.", "state.", "optimiser.", "average.")
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a run stands after a whole number of epochs.
+class Checkpoint:
+    """Where a run stands.
 
     Attributes:
-        epoch: Epochs finished.
-        best: Weights of the best epoch so far.
-        record: JSON: history, best score and pass counts.
+        now: The state.
+        good: The guards' last good state; None: it is ``now``, or there are no guards.
+        best: The best weights so far.
+        memory: Tensors by training sample.
+        record: JSON: the best score, the ledger, what guards did.
     """
 
-    epoch: int
+    now: Snapshot
+    good: Snapshot | None
     best: dict[str, Tensor]
+    memory: dict[str, Tensor]
     record: dict[str, Any]
 
 
-def write_checkpoint(path: Path, key: str, net: nn.Module, optimiser: Optimizer, progress: Progress) -> None:
+def write_checkpoint(path: Path, key: str, checkpoint: Checkpoint) -> None:
     """Write atomically; ``key`` names the configuration that the checkpoint belongs to."""
-    state = optimiser.state_dict()
-    tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in progress.best.items()}
-    for index, slots in state["state"].items():
-        tensors |= {f"optimiser.{index}.{slot}": torch.as_tensor(value) for slot, value in slots.items() if value is not None}
+    tensors = dict(checkpoint.now.tensors)
+    tensors |= {f"best.{name}": tensor for name, tensor in checkpoint.best.items()}
+    tensors |= {f"memory.{name}": tensor for name, tensor in checkpoint.memory.items()}
+    if checkpoint.good is not None:
+        tensors |= {f"good.{name}": tensor for name, tensor in checkpoint.good.tensors.items()}
     meta = {
         "key": key,
-        "epoch": str(progress.epoch),
-        "record": json.dumps(progress.record),
-        "groups": json.dumps([group["params"] for group in state["param_groups"]]),
+        "epoch": str(checkpoint.now.record["epoch"]),
+        "now": json.dumps(checkpoint.now.record),
+        "good": json.dumps(None if checkpoint.good is None else checkpoint.good.record),
+        "record": json.dumps(checkpoint.record),
     }
+    # Copies: safetensors refuses tensors that share memory, as tied weights do.
     write_bytes(path, save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, meta))
 
 
-def read_checkpoint(path: Path, key: str, net: nn.Module, optimiser: Optimizer) -> Progress:
-    """Load weights and optimiser state in place.
+def read_checkpoint(path: Path, key: str) -> Checkpoint:
+    """What `write_checkpoint` wrote.
 
     Raises:
         ArtifactError: unreadable, truncated or no checkpoint.
@@ -64,7 +71,8 @@ def read_checkpoint(path: Path, key: str, net: nn.Module, optimiser: Optimizer) 
     try:
         tensors, length = load(content), int.from_bytes(content[:8], "little")
         meta = json.loads(content[8 : 8 + length])["__metadata__"]
-        found, epoch, record = meta["key"], int(meta["epoch"]), json.loads(meta["record"])
+        found = meta["key"]
+        now, good, record = (json.loads(meta[name]) for name in ("now", "good", "record"))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path} is no checkpoint: {error}", "it is truncated or altered", "delete it to start over"
@@ -75,14 +83,11 @@ def read_checkpoint(path: Path, key: str, net: nn.Module, optimiser: Optimizer) 
             "resuming needs the same data, model, objective and settings",
             "give another checkpoint path, or delete it to start over",
         )
-    net.load_state_dict(_under("net.", tensors))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under("optimiser.", tensors).items():
-        index, _, slot = name.partition(".")
-        state.setdefault(int(index), {})[slot] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return Progress(epoch, _under("best.", tensors), record)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    own = {name: tensor for name, tensor in tensors.items() if name.startswith(OWN)}
+    return Checkpoint(
+        Snapshot(own, now),
+        None if good is None else Snapshot(under("good.", tensors), good),
+        under("best.", tensors),
+        under("memory.", tensors),
+        record,
+    )

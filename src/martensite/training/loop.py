@@ -1,60 +1,33 @@
 """The training loop: one loop for every objective."""
 
 import copy
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 import torch
-from torch import Tensor, nn
 
-from martensite.attacks import Oracle, attack, undisturbed
-from martensite.attacks.engine import BATCH
-from martensite.core.config import canonical_json
-from martensite.core.errors import DataError, ModelError, ThreatError
+from martensite.core.errors import ModelError
 from martensite.core.events import Event, Listener, silent
-from martensite.core.files import sha256
-from martensite.core.rng import derive, generator, streams
-from martensite.data.checks import check_inputs
 from martensite.data.dataset import Dataset
-from martensite.models import Classifier, probe
-from martensite.models.digest import model_digest
+from martensite.models import Classifier
 from martensite.threat import ThreatModel
-from martensite.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from martensite.training.best import Best
+from martensite.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from martensite.training.checks import check_floor, check_run
 from martensite.training.context import Context
+from martensite.training.ledger import Ledger, close, forget_peak, peak_memory
+from martensite.training.logs import Log, following
 from martensite.training.objective import Objective
+from martensite.training.plan import Plan
+from martensite.training.report import detailed, epoch_event, recovery_event, validation_event
+from martensite.training.result import COMPLETED, Epoch, TrainingResult
 from martensite.training.settings import TrainingSettings
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Figures of one epoch; accuracies are on the validation data, None where the epoch had no validation."""
-
-    number: int
-    loss: float
-    clean: float | None
-    robust: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingResult:
-    """What training leaves behind.
-
-    Attributes:
-        model: The best epoch's model, in evaluation mode.
-        history: One `Epoch` an epoch.
-        best: The epoch that the model is from: best robust validation accuracy (clean, without a threat model).
-        forwards: Forward passes times samples, those of attacks and validation included.
-        backwards: Backward passes times samples.
-        seconds: Wall time of this process.
-    """
-
-    model: Classifier
-    history: tuple[Epoch, ...]
-    best: Epoch
-    forwards: int
-    backwards: int
-    seconds: float
+from martensite.training.state import TrainingState
+from martensite.training.update import Updater
+from martensite.training.validation import Probe, clean_accuracy
+from martensite.training.watch import Watch
 
 
 def fit(
@@ -68,176 +41,201 @@ def fit(
     seed: int = 0,
     checkpoint: Path | None = None,
     stage: str = "train",
+    surrogates: tuple[Classifier, ...] = (),
     listener: Listener = silent,
+    log: Log | None = None,
 ) -> TrainingResult:
     """Train a copy of a model; the model given stays as it is.
 
     Args:
         model: Where to start from.
         data: Training data.
-        validation: Held-out data, on which the best epoch is chosen; never test data.
+        validation: Held-out data, on which the best weights are chosen and guards look; never test data.
         objective: What to minimise.
-        settings: Optimiser, schedule, batches.
+        settings: Optimiser, schedule, batches, guards.
         threat: The adversary; None: no robust validation, and objectives that attack refuse.
         seed: Of all randomness.
         checkpoint: File to continue from if it exists, and to write after every epoch; None: no checkpoint.
         stage: Name in events and random streams.
-        listener: Gets an event an epoch.
+        surrogates: Models held beside the one in training, for objectives that make adversarials on others.
+        listener: Gets an event an epoch, one a validation within an epoch, and one a recovery.
+        log: Where the same events are written to, those before a resumption included.
 
     Raises:
-        DataError: inputs outside the model's box, classes that it doesn't have, or validation data that is the training data.
+        DataError: inputs outside the model's box, classes that it doesn't have or that training never shows, validation data that
+            is the training data or too small.
         ThreatError: a threat model that doesn't fit the data, the model or an attack.
-        ModelError: no trainable parameter, a wrong output, or a loss or logits that became NaN.
+        ModelError: no trainable parameter, a wrong output, batch statistics of single samples, a clean floor above the starting
+            accuracy, or training that diverges whatever the guards try.
+        ConfigError: the log's package isn't installed.
         ArtifactError: the checkpoint is truncated or none.
         RunError: the checkpoint is of another configuration.
     """
-    _check(model, data, validation, settings, threat)
-    started = time.perf_counter()
-    model = copy.deepcopy(model)
-    optimiser = settings.make_optimiser(model.net)
-    context = Context(model, threat)
-    x, y = data.x.to(model.device, model.dtype), data.y.to(model.device)
-    updates = -(-len(data) // settings.batch_size)
-
-    history: list[Epoch] = []
-    best, best_state, passes, first = Epoch(0, float("inf"), 0.0, None), _copy(model.net), [0, 0], 0
-    key = _key(model, data, validation, objective, settings, threat, seed, stage)
-    if checkpoint is not None and checkpoint.exists():
-        resumed = read_checkpoint(checkpoint, key, model.net, optimiser)
-        first, best_state, passes = resumed.epoch, resumed.best, resumed.record["passes"]
-        history = [Epoch(**epoch) for epoch in resumed.record["history"]]
-        best = Epoch(**resumed.record["best"])
-    context.forwards, context.backwards = passes
-
-    for epoch in range(first, settings.epochs):
-        order = torch.randperm(len(data), generator=generator(seed, stage, "order", epoch))
-        model.train()
-        total, seen = 0.0, 0
-        # Dropout and its like draw from torch's global stream: lend it one that this epoch owns.
-        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-            torch.manual_seed(derive(seed, stage, "layers", epoch))
-            for step in range(updates):
-                rows = order[step * settings.batch_size : (step + 1) * settings.batch_size]
-                if len(rows) == 1 and settings.batch_size > 1 and updates > 1:
-                    continue  # a rest of one has no batch statistics; another epoch's order will hold the sample
-                context.begin_batch(streams(seed, f"{stage}/epoch/{epoch}", rows).to(model.device))
-                for group in optimiser.param_groups:
-                    # At the middle of the update: at its start, the first update would have a learning rate of zero.
-                    group["lr"] = settings.lr_at((epoch * updates + step + 0.5) / (settings.epochs * updates))
-                loss = objective.loss(context, x[rows], y[rows]).total
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                total, seen = total + loss.item() * len(rows), seen + len(rows)
-        if total - total != 0:
-            raise ModelError(
-                f"the loss became {total} in epoch {epoch + 1}",
-                "training diverged",
-                f"lower lr (it is {settings.lr:g}) or clip",
-            )
-        last = epoch + 1 == settings.epochs
-        measured = last or (epoch + 1) % settings.validate_every == 0
-        clean, robust = _validate(model, validation, settings, threat, seed, context) if measured else (None, None)
-        history.append(Epoch(epoch + 1, total / seen, clean, robust))
-        if measured and _score(history[-1]) >= _score(best):
-            best, best_state = history[-1], _copy(model.net)
-        if checkpoint is not None:
-            record = {
-                "history": [vars(item) for item in history],
-                "best": vars(best),
-                "passes": [context.forwards, context.backwards],
-            }
-            write_checkpoint(checkpoint, key, model.net, optimiser, Progress(epoch + 1, best_state, record))
-        metrics = {"loss": total / seen, "clean": clean, "robust": robust}
-        figures = {name: value for name, value in metrics.items() if value is not None}
-        listener(Event(stage, epoch + 1, settings.epochs, "epoch", figures))
-
-    model.net.load_state_dict(best_state)
-    model.eval()
-    return TrainingResult(model, tuple(history), best, context.forwards, context.backwards, time.perf_counter() - started)
+    check_run(model, data, validation, settings, threat)
+    plan = Plan(data, validation, objective, settings, threat, seed, stage, surrogates)
+    return _Run(model, plan, checkpoint).train(listener, log)
 
 
-def _validate(
-    model: Classifier,
-    data: Dataset,
-    settings: TrainingSettings,
-    threat: ThreatModel | None,
-    seed: int,
-    context: Context,
-) -> tuple[float, float | None]:
-    """Clean and robust accuracy on the validation data, with the same attack draws every time."""
-    if threat is None:
-        oracle = Oracle(model)
-        with undisturbed(model):
-            batches = [oracle.logits(x.to(model.device)) for x in torch.split(data.x, BATCH)]
-        context.forwards += oracle.forwards
-        return float((torch.cat(batches).argmax(1).cpu() == data.y).float().mean()), None
-    result = attack(settings.validation_attack, model, data.x, data.y, threat, seed=derive(seed, "validation"))
-    context.forwards += result.forwards
-    context.backwards += result.backwards
-    return float(result.correct.float().mean()), float(result.robust.float().mean())
+class _Run:
+    """A run: the plan, its state, and what accompanies it."""
 
+    def __init__(self, model: Classifier, plan: Plan, file: Path | None) -> None:
+        self.started = perf_counter()
+        forget_peak(model.device)
+        self.plan, self.file, self.key = plan, file, "" if file is None else plan.key(model)
+        self.model = copy.deepcopy(model)
+        if plan.settings.channels_last:
+            self.model.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.context = Context(self.model, plan.threat, plan.settings, len(plan.data))
+        self.context.surrogates = plan.surrogates
+        self.state = TrainingState(self.context, plan.settings, plan.batches)
+        self.best = Best(plan, self.model.net)
+        self.update = Updater(plan, self.state)
+        guards = plan.settings.guards
+        self.watch = None
+        if guards is not None:
+            probe = Probe(plan.validation, guards, plan.threat, plan.seed)
+            self.watch = Watch(guards, probe, self.state.snapshot())
+        if file is not None and file.exists():
+            self._resume(file)
+        elif guards is not None:
+            check_floor(guards.floor, self._starting_accuracy)
 
-def _score(epoch: Epoch) -> tuple[float, float]:
-    """Robust accuracy first, clean accuracy to break ties."""
-    return (-1.0 if epoch.robust is None else epoch.robust, -1.0 if epoch.clean is None else epoch.clean)
-
-
-def _copy(net: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in net.state_dict().items()}
-
-
-def _check(model: Classifier, data: Dataset, validation: Dataset, settings: TrainingSettings, threat: ThreatModel | None) -> None:
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ModelError("every parameter of the model is frozen", "training needs some that require a gradient", "unfreeze them")
-    if max(data.classes, validation.classes) > model.classes:
-        raise DataError(
-            f"the data has {max(data.classes, validation.classes)} classes and the model {model.classes}",
-            "a model needs an output a class",
-            f"build it with classes={data.classes}",
+    def train(self, listener: Listener, log: Log | None) -> TrainingResult:
+        """All epochs, and the best weights of them."""
+        with following(log, self._past()) as write, _compiled(self.model, self.plan.settings.compile), _own_stream(self.model):
+            while self.state.epoch < self.plan.settings.epochs and not (self.watch and self.watch.verdict):
+                self._batch(listener, write)
+        self.model.net.load_state_dict(self.best.weights)
+        if self.plan.settings.channels_last:
+            self.model.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.model.eval()
+        return TrainingResult(
+            self.model,
+            tuple(self.state.history),
+            self.best.epoch,
+            self.context.forwards,
+            self.context.backwards,
+            perf_counter() - self.started,
+            tuple(self.state.validations),
+            tuple(self.watch.recoveries) if self.watch else (),
+            self._verdict(),
+            close(self.context.ledger, len(self.plan.data), peak_memory(self.model.device)),
         )
-    if data.digest == validation.digest:
-        raise DataError(
-            "training and validation data are the same", "the best epoch is chosen on held-out data", "split the data"
-        )
-    if data.shape != validation.shape:
-        raise DataError(
-            f"training inputs have shape {data.shape} and validation inputs {validation.shape}", "both must mean the same inputs"
-        )
-    for part in (data, validation):
-        check_inputs(part.x, model.box)
-    if threat is not None:
-        if threat.goal != "untargeted":
-            raise ThreatError("the threat model's goal is targeted", "training is about any wrong class", "use goal untargeted")
-        threat.check_shape(data.x)
-        for part in (data, validation):
-            threat.check_clean(part.x)
-        settings.validation_attack.check(model, threat)
-    probe(model, data.x[:2])
+
+    def _batch(self, listener: Listener, write: Listener) -> None:
+        """The updates on one batch, and whatever is due after it."""
+        plan, state, watch = self.plan, self.state, self.watch
+        finite = self.update(*((len(watch.recoveries), watch.rate, watch.gradalign) if watch else (0, 1.0, 0.0)))
+        state.batch += 1
+        checked = watch is not None and watch.due(state.update, state.batch == plan.batches)
+        event = self._objection(finite, checked)
+        if event is not None:
+            self._save()  # at once: after a kill, the same fault would come a second time
+            listener(event)
+            write(event)
+            return
+        ends, figures, events = state.batch == plan.batches, state.figures(), []
+        within = plan.settings.validate_updates is not None and state.update % plan.settings.validate_updates == 0
+        due = ends and (state.epoch + 1 == plan.settings.epochs or (state.epoch + 1) % plan.settings.validate_every == 0)
+        if due or within:
+            figures = self.best.validate(state, figures)
+        if within and not ends:
+            events = [validation_event(plan.stage, figures, plan.updates)]
+        if ends:
+            events = [epoch_event(plan.stage, figures, plan.settings.epochs)]
+            state.end_epoch(figures)
+        if watch and checked:
+            watch.keep(state)
+        if ends or (plan.settings.save_updates is not None and state.update % plan.settings.save_updates == 0):
+            self._save()
+        for event in events:
+            listener(event)
+            write(detailed(event, figures))
+
+    def _objection(self, finite: bool, due: bool) -> Event | None:
+        """What a guard did, if a check is due or the loss no number, and one objected: the state is an earlier one then, or final."""
+        plan, state, watch = self.plan, self.state, self.watch
+        if watch is None:
+            if not finite:
+                raise self._diverged(f"the loss became NaN or infinite in epoch {state.epoch + 1}")
+            return None
+        update = state.update
+        if (finite and not due) or not watch.objects(state, finite):
+            return None
+        if not watch.verdict:
+            return recovery_event(plan.stage, watch.recoveries[-1], plan.updates)
+        if self.best.epoch.number == 0:
+            raise self._diverged(watch.verdict)
+        return Event(plan.stage, update, plan.updates, "update", {}, watch.verdict)
+
+    def _verdict(self) -> str:
+        if self.watch is not None and self.watch.verdict:
+            return self.watch.verdict
+        if not self.best.above_floor:
+            return f"no weights kept the clean floor: the best have a clean accuracy of {self.best.epoch.clean:.3f}"
+        return COMPLETED
+
+    def _diverged(self, what: str) -> ModelError:
+        lr = self.plan.settings.lr
+        return ModelError(what, "training diverged, and no weights were measured before", f"lower lr (it is {lr:g}), or clip")
+
+    def _starting_accuracy(self) -> float:
+        validation = self.plan.validation
+        with self.context.ledger.timed("validation", self.model.device) as passes:
+            return clean_accuracy(self.model, validation.x, validation.y, passes)
+
+    def _past(self) -> list[Event]:
+        """The events of what a resumed run has behind it, for the log."""
+        plan, state = self.plan, self.state
+        events = [(item.update, detailed(epoch_event(plan.stage, item, plan.settings.epochs), item)) for item in state.history]
+        for item in state.validations:
+            if item.update % plan.batches:
+                events.append((item.update, detailed(validation_event(plan.stage, item, plan.updates), item)))
+        if self.watch is not None:
+            events += [(item.update, recovery_event(plan.stage, item, plan.updates)) for item in self.watch.recoveries]
+        return [event for _, event in sorted(events, key=lambda pair: pair[0])]
+
+    def _save(self) -> None:
+        if self.file is None:
+            return
+        now, watch, context = self.state.snapshot(), self.watch, self.context
+        good = None if watch is None or watch.good.record["update"] == now.record["update"] else watch.good
+        record = {
+            "best": vars(self.best.epoch),
+            "ledger": context.ledger.record(),
+            "level": context.level,
+            "heeded": context.heeded,
+            "watch": None if watch is None else watch.record(),
+        }
+        write_checkpoint(self.file, self.key, Checkpoint(now, good, self.best.weights, context.memory.tensors, record))
+
+    def _resume(self, file: Path) -> None:
+        saved = read_checkpoint(file, self.key)
+        self.state.restore(saved.now)
+        self.best.epoch, self.best.weights = Epoch(**saved.record["best"]), saved.best
+        context, device = self.context, self.model.device
+        context.ledger = Ledger.read(saved.record["ledger"])
+        context.level, context.heeded = saved.record["level"], saved.record["heeded"]
+        context.memory.tensors = {name: tensor.to(device) for name, tensor in saved.memory.items()}
+        if self.watch is not None:
+            self.watch.read(saved.record["watch"], saved.good or saved.now)
 
 
-def _key(
-    model: Classifier,
-    data: Dataset,
-    validation: Dataset,
-    objective: Objective,
-    settings: TrainingSettings,
-    threat: ThreatModel | None,
-    seed: int,
-    stage: str,
-) -> str:
-    """What a checkpoint belongs to."""
-    parts = {
-        "model": model_digest(model),
-        # What the digest leaves out: layers without weights, and what is frozen.
-        "layers": str(model.net),
-        "trainable": [name for name, parameter in model.net.named_parameters() if parameter.requires_grad],
-        "data": data.digest,
-        "validation": validation.digest,
-        "stage": stage,
-        "seed": seed,
-        "objective": objective.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json"),
-        "threat": None if threat is None else threat.model_dump(mode="json"),
-    }
-    return sha256(canonical_json(parts).encode())
+@contextmanager
+def _compiled(model: Classifier, wanted: bool) -> Iterator[None]:
+    """The network compiled in the block, in place: its state dict keeps its names."""
+    if wanted:
+        model.net.compile()
+    try:
+        yield
+    finally:
+        # Out of the instance, where torch doesn't look for it otherwise: a trace of it would be no standard layer any more.
+        vars(model.net).pop("_compiled_call_impl", None)
+
+
+@contextmanager
+def _own_stream(model: Classifier) -> Iterator[None]:
+    """Torch's global stream lent to the block, and as it was after it."""
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        yield

@@ -1,4 +1,4 @@
-"""What training minimises: a frozen configuration with one method, `loss`."""
+"""What training minimises: a frozen configuration that makes the points to train on, and measures the loss at them."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,10 @@ from torch import Tensor
 
 from martensite.core.config import Config
 from martensite.core.registry import Registry
+from martensite.threat import ThreatModel
 from martensite.training.context import Context
+
+Passes = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,18 @@ class LossParts:
 
 
 class Objective(Config):
-    """Base of all objectives: parameters, never state."""
+    """Base of all objectives: parameters, never state.
+
+    A member defines `adversarials` and `measure`, so that a wrapper (`awp`) can measure twice at the same points, and declares
+    what both cost. One that defines `loss` instead can't be wrapped.
+    """
 
     kind: str
+
+    @property
+    def replays(self) -> int:
+        """Updates that the loop makes on each batch, one `loss` each."""
+        return 1
 
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
         """The loss of one batch.
@@ -35,7 +47,40 @@ class Objective(Config):
             x: (n, *d) clean inputs in the box.
             y: (n,) labels.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define loss()")
+        return self.measure(context, x, self.adversarials(context, x, y), y)
+
+    def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
+        """The points (m, *d) to train on beside, or instead of, x; arguments as in `loss`."""
+        raise NotImplementedError(f"{type(self).__name__} must define adversarials()")
+
+    def measure(self, context: Context, x: Tensor, adversarial: Tensor, y: Tensor) -> LossParts:
+        """The loss at the points that `adversarials` made."""
+        raise NotImplementedError(f"{type(self).__name__} must define measure()")
+
+    def search_passes(self, n: int) -> Passes | None:
+        """Forward and backward passes, times samples, of `adversarials` for n samples; None: not known beforehand.
+
+        At the full strength of the attack: a ramp takes fewer steps, a guard's escalation more.
+        """
+        return None
+
+    def update_passes(self, n: int) -> Passes | None:
+        """Those of `measure` and of the update's backward pass."""
+        return None
+
+    def passes(self, n: int) -> Passes | None:
+        """Those of one whole update on n samples."""
+        search, update = self.search_passes(n), self.update_passes(n)
+        return None if search is None or update is None else (search[0] + update[0], search[1] + update[1])
+
+    def balls(self, threat: ThreatModel) -> tuple[ThreatModel, ...]:
+        """The balls whose union holds every point it trains on; none, where the points are noise that no ball holds."""
+        return (threat,)
+
+
+def times(n: int, each: Passes | None) -> Passes | None:
+    """n times so many passes."""
+    return None if each is None else (n * each[0], n * each[1])
 
 
 OBJECTIVES: Registry[Objective] = Registry("objective", Objective)

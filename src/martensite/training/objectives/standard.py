@@ -3,10 +3,10 @@
 from typing import Literal
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from martensite.threat import ThreatModel
 from martensite.training.context import Context
-from martensite.training.objective import OBJECTIVES, LossParts, Objective
+from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
 
 
 @OBJECTIVES.register
@@ -15,6 +15,22 @@ class Standard(Objective):
 
     kind: Literal["standard"] = "standard"
 
-    def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
+    def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
+        """The clean inputs themselves."""
+        return x
+
+    def measure(self, context: Context, x: Tensor, adversarial: Tensor, y: Tensor) -> LossParts:
         """ce(f(x), y)."""
-        return LossParts(cross_entropy(context.logits(x), y))
+        return LossParts(context.criterion(context.logits(adversarial), y))
+
+    def search_passes(self, n: int) -> Passes:
+        """See `Objective.search_passes`."""
+        return 0, 0
+
+    def update_passes(self, n: int) -> Passes:
+        """See `Objective.update_passes`."""
+        return n, n
+
+    def balls(self, threat: ThreatModel) -> tuple[ThreatModel, ...]:
+        """See `Objective.balls`."""
+        return (threat,)
