@@ -53,7 +53,9 @@ def throughput(model: mt.Classifier, x: Tensor, y: Tensor, sigma: float, rounds:
             rates["ours, sequential"].append(float(looked.samples.sum()) / looked.seconds)
     for name, found in rates.items():
         ratio = statistics.median(mine / base for mine, base in zip(found, rates["bare loop"], strict=True))
-        print(f"  {name:<17}{statistics.median(found):>9,.0f} samples/s  {ratio:.3f} of the bare loop (median of {rounds} rounds)")
+        print(
+            f"  {name:<17}{statistics.median(found):>9,.0f} samples/s  {ratio:.3f} of the bare loop (median of {rounds} rounds)"
+        )
     return statistics.median(rates["ours, fixed n"])
 
 
@@ -105,12 +107,22 @@ def compare(sigma: float, images: int, rounds: int) -> None:
     print(f"  published: {cost:,} samples and {cost / rate:.1f} s an image; run in full on {len(rows)} images")
     print(f"  {'':<14}{'published %':>12}{'ours %':>8}{'points':>8}{'samples/image':>15}{'fewer':>8}{'s/image':>9}")
     for radius, found in ours.items():
-        show(f"radius {radius:g}", 100 * known(full, rows, len(x), radius), 100 * float(found.certified(radius).float().mean()), found)
+        show(
+            f"radius {radius:g}",
+            100 * known(full, rows, len(x), radius),
+            100 * float(found.certified(radius).float().mean()),
+            found,
+        )
     for radius in radii:
-        show(f"curve at {radius:g}", 100 * known(full, rows, len(x), radius), 100 * float(curve.certified(radius).float().mean()), curve)
-    whole = mt.certify(model, x[:100], y[:100], method)
+        show(
+            f"curve at {radius:g}",
+            100 * known(full, rows, len(x), radius),
+            100 * float(curve.certified(radius).float().mean()),
+            curve,
+        )
+    whole = mt.certify(model, x[:10], y[:10], method)
     mean = float(whole.samples.double().mean())
-    print(f"  default grid (quarters of sigma to 3 sigma), 100 images: {mean:,.0f} samples/image, {cost / mean:.1f} x fewer")
+    print(f"  default grid (quarters of sigma to 3 sigma), 10 images: {mean:,.0f} samples/image, {cost / mean:.1f} x fewer")
     seconds = art_seconds(model, x[0], sigma, pass_size(model, x))
     if seconds is not None:
         print(f"  ART: {cost:,} samples and {seconds:.1f} s for one image; it certifies what the published procedure does")
@@ -123,7 +135,10 @@ def known(full: mt.certification.Certificates, rows: Tensor, n: int, radius: flo
 
 def show(name: str, theirs: float, mine: float, found: mt.certification.Certificates) -> None:
     mean, seconds = float(found.samples.double().mean()), found.seconds / len(found.samples)
-    print(f"  {name:<14}{theirs:>12.2f}{mine:>8.2f}{mine - theirs:>+8.2f}{mean:>15,.0f}{(N + N0) / mean:>8.1f}{seconds:>9.3f}", flush=True)
+    print(
+        f"  {name:<14}{theirs:>12.2f}{mine:>8.2f}{mine - theirs:>+8.2f}{mean:>15,.0f}{(N + N0) / mean:>8.1f}{seconds:>9.3f}",
+        flush=True,
+    )
 
 
 def main() -> None:

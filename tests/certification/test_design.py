@@ -22,7 +22,9 @@ SIZES = (40, 500, 10_000, 100_000)
 # the binomial distribution, rounded outward
 
 
-@pytest.mark.parametrize(("n", "q"), [(1, 0.3), (7, 0.5), (60, 0.16), (1000, 0.0013), (26_000, 0.16), (26_000, 3e-5), (10**6, 0.4)])
+@pytest.mark.parametrize(
+    ("n", "q"), [(1, 0.3), (7, 0.5), (60, 0.16), (1000, 0.0013), (26_000, 0.16), (26_000, 3e-5), (10**6, 0.4)]
+)
 def test_binomial_bounds_are_above_the_probabilities_and_close(n, q):
     window, exact_q = binomial(n, q), mpmath.mpf(q)
     places = sorted({*range(0, len(window.mass), max(1, len(window.mass) // 40)), len(window.mass) - 1})
@@ -154,14 +156,14 @@ def simulate(rates, designs, rng):
 
 @pytest.mark.parametrize("z", [0.5, 1.0, 2.0, 3.0])
 def test_two_hundred_thousand_images_at_the_boundary(z):
-    """At p = p* and alpha = 0.001, more false certificates than the 1 - 1e-6 quantile of Binomial(200,000, 0.001): chance 1e-6."""
+    """At p = p* and alpha = 0.001, more false certificates than the 1 - 1e-6 quantile of the binomial: chance 1e-6."""
     n, design = 200_000, sequential_design(float(norm.sf(z)), 0.001, 100_000)
     level, _ = simulate(np.full(n, design.q), [design], np.random.default_rng(int(10 * z)))
     assert (level > 0).sum() <= binom.ppf(1 - 1e-6, n, 0.001)
 
 
 def test_a_curve_of_nested_radii_errs_no_more_than_one_radius():
-    """200,000 images at the boundary of one radius of 12, and of another; the chance that a bound fails on a sound method: 8e-6."""
+    """200,000 images at the boundary of one radius of 12, four times; a sound method fails with chance 8e-6."""
     n, zs = 200_000, np.arange(1, 13) / 4
     designs = [sequential_design(float(norm.sf(z)), 0.001, 20_000) for z in zs]
     for place in (0, 3, 7, 11):

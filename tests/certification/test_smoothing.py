@@ -1,4 +1,4 @@
-"""Randomized smoothing with a fixed number of samples, against closed forms: the bound, the radius, the error rate, and what the samples are."""
+"""Smoothing with a fixed number of samples against closed forms: bound, radius, error rate, and what the samples are."""
 
 import math
 import re

@@ -1,7 +1,8 @@
 """Anytime-valid tests: looks without end, for when the number of samples isn't known beforehand.
 
-Robbins 1970, "Statistical methods related to the law of the iterated logarithm", Ann. Math. Statist. 41:1397-1409; in the language
-of betting: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS-B 86:1-27, arXiv:2010.09686.
+Robbins 1970, "Statistical methods related to the law of the iterated logarithm", Ann. Math. Statist. 41:1397-1409; in the
+language of betting: Waudby-Smith and Ramdas 2024, "Estimating means of bounded random variables by betting", JRSS-B 86:1-27,
+arXiv:2010.09686.
 
 Bet on miss rates m below q with a prior pi over (0, q). After f misses in n samples the capital is
 

@@ -46,7 +46,7 @@ def binomial(n: int, q: float) -> Window:
     down = np.arange(mode, max(0, mode - reach), -1, dtype=np.float64)
     above = np.cumprod((n - up) / (up + 1.0) * odds)
     below = np.cumprod(down / (n - down + 1.0) / odds)
-    above, below = above[: _kept(above)], below[: _kept(below)]
+    above, below = above[above >= NEGLIGIBLE], below[below >= NEGLIGIBLE]  # they fall, so that this cuts the far end
     weights = np.concatenate([below[::-1], [1.0], above])
     first, last = mode - len(below), mode + len(above)
     error = 1.0 + 16.0 * (len(weights) + 8) * UNIT  # over (1 + u)^(6 j), twice, and the sum
@@ -59,12 +59,6 @@ def convolve(mass: NDArray[np.float64], step: NDArray[np.float64]) -> NDArray[np
     """Upper bounds on the distribution of a sum of independent counts, from upper bounds on theirs; term by term, not by FFT."""
     found: NDArray[np.float64] = np.convolve(mass, step) * slack(min(len(mass), len(step)))
     return found
-
-
-def _kept(weights: NDArray[np.float64]) -> int:
-    """How many of the falling weights to keep."""
-    small = np.flatnonzero(weights < NEGLIGIBLE)
-    return int(small[0]) if len(small) else len(weights)
 
 
 def _geometric(edge: float, ratio: float) -> float:

@@ -6,6 +6,7 @@ something else is worked out again and replaced. A disk that refuses the file co
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,10 +36,8 @@ def design(test: Test, q: float, alpha: float, n: int) -> Design:
     found = _read(file, parameters, q, alpha)
     if found is None:
         found = MAKERS[test](q, alpha, n)
-        try:
+        with suppress(StorageError):
             write_text(file, canonical_json(_document(parameters, found)) + "\n")
-        except StorageError:
-            pass
     return found
 
 

@@ -52,10 +52,10 @@ class PatchSmoothing(Certifier):
         for row, image in enumerate(x):
             votes = self.votes(model, image, job.batch_size)
             leader = int(votes.argmax())  # the smaller index at a tie
-            radius = self.side(votes, leader, (x.shape[2], x.shape[3]))
+            radius = float(self.side(votes, leader, (x.shape[2], x.shape[3])))
             if job.radius is not None:
                 radius = job.radius if radius >= job.radius else 0.0
-            radii.append(float(radius))
+            radii.append(radius)
             classes.append(leader if radius > 0 else ABSTAIN)
             shares.append(int(votes[leader]) / int(votes.sum()))
             right = sum(found == int(label) for found, label in zip(classes, y, strict=False))
@@ -88,7 +88,7 @@ class PatchSmoothing(Certifier):
         """(K,) how many parts of an image (C, H, W) each class wins."""
         counts = torch.zeros(model.classes, dtype=torch.int64)
         masks = self._masks(image.shape[1], image.shape[2]).to(image.device)
-        for part in masks.split(batch_size):
+        for part in torch.split(masks, batch_size):
             shown = torch.where(part[:, None], image, torch.full_like(image, self.fill))
             winners = check_logits(model(shown), len(shown), model.classes).argmax(1)
             counts += winners.bincount(minlength=model.classes).cpu()

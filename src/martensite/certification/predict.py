@@ -1,8 +1,8 @@
 """The smoothed classifier's answer, for serving: a majority vote under noise, or an abstention.
 
-Cohen et al. 2019, arXiv:1902.02918, procedure PREDICT of sec. 3.2.1 (Hung and Fithian 2019): the winner of n votes is returned if a
-two-sided binomial test rejects, at level alpha, that it and the runner-up are equally likely. With probability at least 1 - alpha
-the answer is an abstention or the class that wins most often: the one that certificates are about.
+Cohen et al. 2019, arXiv:1902.02918, procedure PREDICT of sec. 3.2.1 (Hung and Fithian 2019): the winner of n votes is returned
+if a two-sided binomial test rejects, at level alpha, that it and the runner-up are equally likely. With probability at least
+1 - alpha the answer is an abstention or the class that wins most often: the one that certificates are about.
 """
 
 from dataclasses import dataclass

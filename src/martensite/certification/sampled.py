@@ -37,8 +37,8 @@ class Sampled(Certifier):
     Args:
         n: Most samples of the estimate for one input.
         alpha: Chance that the certificate of an input is wrong, in (0, 1).
-        test: ``"sequential"``: looks at growing counts and stops when the matter is decided; as sure as ``"fixed"``, which takes all
-            n samples and the Clopper-Pearson bound, as papers do. ``"anytime"``: looks without end, n may be raised later.
+        test: ``"sequential"``: looks at growing counts and stops when the matter is decided; as sure as ``"fixed"``, which takes
+            all n samples and the Clopper-Pearson bound, as papers do. ``"anytime"``: looks without end, n may be raised later.
             ``"two_sided"``: n samples and a bound for every class, alpha split among them.
         selection: Samples, independent of those, that choose the class to certify; 0: the model's answer to the clean input.
         radii: The rising radii to tell apart where none is asked for; None: a grid, or with ``"fixed"`` and ``"two_sided"`` any.
@@ -202,7 +202,7 @@ class Sampled(Certifier):
 
     def _guesses(self, model: Classifier, x: Tensor, job: Job) -> list[int]:
         if not self.selection:
-            parts = [check_logits(model(part.clone()), len(part), model.classes) for part in x.split(job.batch_size)]
+            parts = [check_logits(model(part.clone()), len(part), model.classes) for part in torch.split(x, job.batch_size)]
             return [int(guess) for guess in torch.cat(parts).argmax(1)]
         plan = Plan((), self.selection)
         pool = Pool(model, x, job.indices, self.noisy, plan, job.seed, "certify/select", job.batch_size)
