@@ -24,6 +24,10 @@ METHODS = [
 ]
 
 
+def test_every_registered_method_is_tested_here():
+    assert {method.kind for method in METHODS} | {"patch_smoothing"} == set(CERTIFIERS.names())
+
+
 def names(method):
     return f"{method.kind}-{method.test}"
 

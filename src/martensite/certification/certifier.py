@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from martensite.attacks import undisturbed
+from martensite.certification.pool import BLOCK
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError, DataError, ModelError
 from martensite.core.events import Listener, silent
@@ -169,10 +170,10 @@ def certify(
 
 
 def pass_size(model: Classifier, x: Tensor) -> int:
-    """Inputs a pass: on a CPU as many as leave their activations in the caches."""
+    """Inputs a pass: on a CPU as many as leave their activations in the caches, and a block at least."""
     if model.device.type != "cpu":
         return BATCH
-    return torch.get_num_threads() * max(32, 25_000 // max(x[0].numel(), 1))
+    return torch.get_num_threads() * max(BLOCK, 50_000 // max(x[0].numel(), 1))
 
 
 def check_function(model: Classifier, x: Tensor) -> None:

@@ -115,12 +115,23 @@ class Pool:
             room -= len(noisy)
         shown = torch.cat([noisy for _, noisy in batch]) if len(batch) > 1 else batch[0][1]
         self._held -= len(shown)
-        classes = check_logits(self.model(shown), len(shown), self.model.classes).argmax(1).cpu().numpy()
+        winners = self._winners(shown)
         start, ready = 0, []
         for one, noisy in batch:
-            counts = np.bincount(classes[start : start + len(noisy)], minlength=self.model.classes)
-            one.counts += counts
-            start, one.seen = start + len(noisy), one.seen + len(noisy)
+            end = start + len(noisy)
+            one.counts += np.bincount(winners[start:end], minlength=self.model.classes)
+            one.seen += end - start
+            start = end
             if one.seen == one.course.next:
                 ready.append(one)
         return ready
+
+    def _winners(self, shown: Tensor) -> NDArray[np.int64]:
+        """(m,) the class that the model gives each copy."""
+        logits = self.model(shown)
+        total = float(logits.sum()) if isinstance(logits, Tensor) else 0.0
+        # One sum sees whatever isn't finite; only if it does, or the shape is odd, is the careful check worth its time.
+        if total - total != 0.0 or getattr(logits, "shape", None) != (len(shown), self.model.classes):
+            logits = check_logits(logits, len(shown), self.model.classes)
+        found: NDArray[np.int64] = logits.argmax(1).cpu().numpy()
+        return found

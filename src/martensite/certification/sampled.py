@@ -152,7 +152,7 @@ class Sampled(Certifier):
 
     def described(self) -> str:
         """The noise, for messages."""
-        given = self.model_dump(mode="json", exclude={"kind", "n", "alpha", "test", "selection", "radii"})
+        given = self.model_dump(mode="json", exclude={"kind", "n", "alpha", "test", "selection", "radii"}, exclude_defaults=True)
         return ", ".join(f"{name} {value}" for name, value in given.items())
 
     def _radii(self, radius: float | None, shape: tuple[int, ...]) -> tuple[float, ...]:
@@ -235,5 +235,5 @@ class Sampled(Certifier):
 
 
 def upper(count: int, n: int, alpha: float) -> float:
-    """One-sided Clopper-Pearson: a rate that lies below the true one with probability at most alpha."""
-    return 1.0 if count == n else float(beta.isf(alpha, count + 1, n - count))
+    """One-sided Clopper-Pearson: a rate that lies below the true one with probability at most alpha. Rounded up."""
+    return 1.0 if count == n else min(1.0, float(beta.isf(alpha, count + 1, n - count)) * (1.0 + 1e-12))
