@@ -47,7 +47,8 @@ class Smoothing(Sampled):
         """x + sigma * noise."""
         if self.quantised:
             return grid_noise(self.sigma, self.levels).noisy(x, n, rng)
-        return torch.randn(n, *x.shape, generator=rng).to(x).mul_(self.sigma).add_(x)
+        noise = torch.randn(n, *x.shape, generator=rng).to(x)
+        return torch.add(x, noise, alpha=self.sigma, out=noise)
 
     def miss_rate(self, radius: float, shape: tuple[int, ...]) -> float:
         """1 - Phi(radius / sigma)."""
