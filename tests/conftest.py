@@ -1,4 +1,7 @@
-"""Tests run side by side: a thread each, or they wait for one another's. And a table whose features depend on each other."""
+"""Tests run side by side: a thread each, or they wait for one another's. What is cached belongs to the test run."""
+
+import os
+import tempfile
 
 import pytest
 import torch
@@ -6,6 +9,7 @@ import torch
 from martensite.threat import Constraints
 
 torch.set_num_threads(1)
+os.environ.setdefault("MARTENSITE_CACHE", tempfile.mkdtemp(prefix="martensite-test-"))
 
 
 @pytest.fixture(scope="session")

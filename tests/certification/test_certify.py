@@ -8,7 +8,7 @@ from martensite.certification import Certifier, Smoothing, certify
 from martensite.core.errors import ModelError
 from martensite.models import Classifier
 
-METHOD = Smoothing(sigma=0.25, n=50)
+METHOD = Smoothing(sigma=0.25, n=50, test="fixed", selection=100)
 
 
 @pytest.fixture

@@ -243,6 +243,49 @@ def test_certify_json_and_its_file(here, call_json):
     assert len(report.radius) == 6
 
 
+@pytest.mark.parametrize(
+    ("words", "norm"),
+    [
+        (("--radii", "0.05,0.1,1/8"), "l2"),
+        (("--test", "fixed", "--set", "selection=20"), "l2"),
+        (("--test", "anytime"), "l2"),
+        (("--set", "norm=linf"), "linf"),
+        (("--method", "uniform_smoothing", "--set", "width=0.2"), "l1"),
+        (("--method", "ablation", "--set", "keep=12"), "l0"),
+    ],
+)
+def test_certify_in_every_way(words, norm, here, call_json):
+    document = call_json("certify", "hard", "--data", "data.npz", "--n", 200, "--samples", 3, *words).document
+    assert document["norm"] == norm
+    assert document["record"]["dtype"] == "float32"
+    assert len(document["agreement"]) == 3
+    if words[0] == "--radii":
+        assert set(document["radius"]) <= {0.0, 0.05, 0.1, 0.125}
+
+
+def test_certify_with_patches(here, call):
+    result = call("certify", "hard", "--data", "data.npz", "--samples", 2, "--method", "patch_smoothing", "--set", "size=2")
+    assert result.code == 0
+    assert "Certified accuracy (patch), n = 2" in " ".join(result.out.split())
+
+
+def test_certify_goes_on_from_its_store_and_writes_a_page(here, call):
+    words = ("certify", "hard", "--data", "data.npz", "--n", 200, "--samples", 4, "--store", "kept", "--out", "c.json")
+    assert call(*words).code == 0
+    first = CertificationReport.load(here / "c.json")
+    (kept,) = (here / "kept").iterdir()
+    before = kept.read_bytes()
+    result = call(*words, "--page", "c.html")
+    assert result.code == 0
+    assert "Report: c.html" in result.out
+    assert CertificationReport.load(here / "c.json").radius == first.radius
+    assert kept.read_bytes() == before
+    page = (here / "c.html").read_text()
+    assert "What this does not claim" in page
+    assert first.record.design in page
+    assert "real arithmetic" in page
+
+
 def test_certify_at_one_radius(here, call_json):
     document = call_json("certify", "hard", "--data", "data.npz", "--n", 100, "--samples", 6, "--radius", 0.05).document
     assert set(document["radius"]) <= {0.0, 0.05}

@@ -7,7 +7,7 @@ from martensite.certification import ABSTAIN, Certificates, Smoothing, certify
 from martensite.evaluation import CertificationReport, summarise_certificates
 from martensite.models.digest import model_digest
 
-METHOD = Smoothing(sigma=0.25, n=200)
+METHOD = Smoothing(sigma=0.25, n=200, test="fixed", selection=100)
 
 
 def certificates(radius, correct):
@@ -37,8 +37,20 @@ def test_it_adds_up_and_reloads_equal(linear, data, tmp_path):
     counts = [point.accuracy.count for point in report.certified]
     assert counts[0] == report.accuracy.count
     assert counts == sorted(counts, reverse=True)
+    assert report.average_radius == pytest.approx(sum(report.radius) / 40)
+    assert report.agreement == tuple(certs.agreement.tolist())
+    assert report.record == certs.record
     report.save(tmp_path / "certificates.json")
     assert CertificationReport.load(tmp_path / "certificates.json") == report
+
+
+def test_the_curve_of_tested_radii_has_its_points_there(linear, data):
+    few, method = data.subset(slice(0, 20)), Smoothing(sigma=0.25, n=500, radii=(0.05, 0.1, 0.2, 0.4))
+    certs = certify(linear, few.x, few.y, method)
+    report = summarise_certificates(certs, method, linear, few, 0)
+    assert [point.eps for point in report.certified] == [0.0, *[r for r in method.radii if r <= certs.radius.max()]]
+    for point in report.certified[1:]:
+        assert point.accuracy.count == int(certs.certified(point.eps).sum())
 
 
 def test_a_wrong_class_counts_for_nothing_however_sure(linear, data):

@@ -1,6 +1,26 @@
 """Certification: which inputs no attack can change."""
 
-from martensite.certification.certifier import ABSTAIN, CERTIFIERS, Certificates, Certifier, certify
+from martensite.certification.ablation import Ablation
+from martensite.certification.certifier import ABSTAIN, CERTIFIERS, CertificateRecord, Certificates, Certifier, Job, certify
+from martensite.certification.patch import PatchSmoothing
+from martensite.certification.predict import SmoothedPrediction, predict
+from martensite.certification.sampled import Sampled
 from martensite.certification.smoothing import Smoothing
+from martensite.certification.smoothing_l1 import UniformSmoothing
 
-__all__ = ["ABSTAIN", "CERTIFIERS", "Certificates", "Certifier", "Smoothing", "certify"]
+__all__ = [
+    "ABSTAIN",
+    "CERTIFIERS",
+    "Ablation",
+    "CertificateRecord",
+    "Certificates",
+    "Certifier",
+    "Job",
+    "PatchSmoothing",
+    "Sampled",
+    "SmoothedPrediction",
+    "Smoothing",
+    "UniformSmoothing",
+    "certify",
+    "predict",
+]

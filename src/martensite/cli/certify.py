@@ -1,54 +1,132 @@
 """martensite certify: which inputs no attack can change."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from martensite.cli import options
 
+if TYPE_CHECKING:
+    from martensite.certification import Certifier
+
 NAME = "certify"
 EXAMPLES = """Examples:\n
   martensite certify models/hardened --data digits --sigma 0.25 --samples 100\n
-  martensite certify models/hardened --data digits --sigma 0.25 --n 100000 --out certificates.json"""
+  martensite certify models/hardened --data digits --sigma 0.25 --radius 0.5 --store certified/\n
+  martensite certify models/hardened --sigma 0.25 --radii 0.25,0.5,0.75 --out certificates.json --page certificates.html\n
+  martensite certify models/hardened --sigma 0.25 --test fixed --set selection=100   (as papers do)\n
+  martensite certify models/uniform --method uniform_smoothing --set width=0.5\n
+  martensite certify models/ablated --method ablation --set keep=45\n
+  martensite certify models/bands --method patch_smoothing --set size=4 --radius 5"""
+SIGMA = 0.25
 
 
 def command(
     model: options.Model,
     data: options.Data = "digits",
-    method: Annotated[str, typer.Option(metavar="NAME", help="How to certify.")] = "smoothing",
-    sigma: Annotated[float, typer.Option(help="Standard deviation of the noise, in input units.")] = 0.25,
-    n: Annotated[int, typer.Option(help="Noisy copies a sample.")] = 10_000,
-    alpha: Annotated[float, typer.Option(help="Chance that a certificate is wrong.")] = 0.001,
-    radius: Annotated[float | None, typer.Option(help="Certify this L2 radius only.", show_default=False)] = None,
+    method: Annotated[
+        str, typer.Option(metavar="NAME", help="smoothing (L2, Linf), uniform_smoothing (L1), ablation (L0), patch_smoothing.")
+    ] = "smoothing",
+    sigma: Annotated[
+        float | None,
+        typer.Option(help=f"Standard deviation of Gaussian noise, in input units; default {SIGMA}.", show_default=False),
+    ] = None,
+    n: Annotated[
+        int | None, typer.Option(help="Most noisy copies a sample; default 100,000.", show_default=False, metavar="N")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Chance that a certificate is wrong; default 0.001.", show_default=False)
+    ] = None,
+    test: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="sequential (stops when decided; default), fixed, anytime or two_sided.",
+            show_default=False,
+        ),
+    ] = None,
+    radius: Annotated[float | None, typer.Option(help="Certify this radius only: the cheapest.", show_default=False)] = None,
+    radii: Annotated[
+        str | None,
+        typer.Option(metavar="R,R,...", help="Tell these rising radii apart; default: a grid.", show_default=False),
+    ] = None,
+    settings: options.Settings = None,
     split: options.Split = None,
     label: options.Label = None,
     scale: options.Scale = None,
     samples: options.Samples = None,
     weights: options.Weights = None,
     seed: options.Seed = 0,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Keep finished samples there; a run that was killed goes on from them.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the report (JSON).", show_default=False)
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write it as an HTML page too.", show_default=False)
+    ] = None,
     json: options.Json = False,
 ) -> int:
-    """Certify predictions by randomized smoothing."""
-    from martensite.certification import CERTIFIERS, certify
+    """Certify predictions: radii within which no change of an input alters the answer."""
+    from martensite.certification import certify
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json, show_certificates
-    from martensite.cli.progress import Display
+    from martensite.cli.progress import Display, plain, show
+    from martensite.core.files import write_text
     from martensite.evaluation import summarise_certificates
+    from martensite.reporting import render_certificates
 
-    certifier = CERTIFIERS.build({"kind": method, "sigma": sigma, "n": n, "alpha": alpha})
+    certifier = _certifier(method, {"sigma": sigma, "n": n, "alpha": alpha, "test": test}, radii, settings or [])
     inputs = options.dataset(data, split, label, scale, samples)
     source = load_model(model, weights, inputs)
     with Display(quiet=json) as display:
-        certificates = certify(source.model, inputs.x, inputs.y, certifier, radius=radius, seed=seed, listener=display)
+        certificates = certify(
+            source.model, inputs.x, inputs.y, certifier, radius=radius, seed=seed, store=store, listener=display
+        )
     report = summarise_certificates(certificates, certifier, source.model, inputs, seed)
+    if page is not None:
+        write_text(page, render_certificates(report))
     if out is not None:
         report.save(out)
     if json:
         print_json(report.model_dump(mode="json"))
     else:
         show_certificates(report)
+        if page is not None:
+            show(f"Report: {plain(page)}")
     return 0
+
+
+def _certifier(method: str, given: dict[str, Any], radii: str | None, settings: list[str]) -> "Certifier":
+    """The method, from options of their own and from ``--set``.
+
+    Raises:
+        ConfigError: unknown names, values out of range, a list of radii that can't be read.
+    """
+    from martensite.certification import CERTIFIERS
+    from martensite.core.config import to_number
+    from martensite.core.errors import ConfigError
+
+    document = options.parameters(method, settings)
+    if radii is not None:
+        numbers = [to_number(part) for part in radii.split(",")]
+        if None in numbers:
+            raise ConfigError(f"--radii is {radii!r}", "numbers with commas between them are needed", "e.g. 0.25,0.5,0.75")
+        given = {**given, "radii": tuple(numbers)}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name in document:
+            raise ConfigError(f"--set {name}={document[name]} was given", f"--{name} is {value} already", "give it once")
+        document[name] = value
+    if method == "smoothing":
+        document.setdefault("sigma", SIGMA)
+    return CERTIFIERS.build(document)

@@ -72,7 +72,16 @@ def show_certificates(report: CertificationReport) -> None:
     for point in report.certified[:: max(1, len(report.certified) // 6)]:
         table.add_row(f"{point.eps:.3f}", str(point.accuracy))
     show(table)
-    show(f"{report.abstained} of {report.data.n} samples have no certificate; {report.samples:,} model evaluations were spent.")
+    mean = report.samples / report.data.n
+    show(
+        f"{report.abstained} of {report.data.n} samples have no certificate; {report.samples:,} model evaluations were spent, "
+        f"{mean:,.0f} a sample."
+    )
+    if report.agreement:
+        ranked = sorted(report.agreement)
+        low, middle = ranked[len(ranked) // 20], ranked[len(ranked) // 2]
+        show(f"Share of votes for the guessed class (p_A): median {middle:.3f}, 5 % of samples below {low:.3f}.")
+    show(f"Average certified radius {report.average_radius:.3f}; easy samples dominate it, so compare curves.")
 
 
 def show_verdict(verdict: Verdict) -> None:

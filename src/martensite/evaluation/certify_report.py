@@ -20,7 +20,10 @@ def summarise_certificates(
     """The typed report of certificates of all samples of a dataset."""
     n = len(data)
     largest = float(certificates.radius.max())
+    tested = () if certificates.record is None else certificates.record.radii
     grid = [floor(1e4 * largest * step / (POINTS - 1)) / 1e4 for step in range(POINTS)] if largest > 0 else [0.0]
+    if tested:  # between two of them nothing changes
+        grid = [0.0, *[radius for radius in tested if radius <= largest]]
     right = certificates.correct
     return CertificationReport(
         model_digest=model_digest(model),
@@ -36,6 +39,9 @@ def summarise_certificates(
         abstained=int(certificates.abstained.sum()),
         samples=int(certificates.samples.sum()),
         radius=tuple(torch.where(right, certificates.radius, 0.0).tolist()),
+        average_radius=certificates.average_radius,
+        agreement=() if certificates.agreement is None else tuple(certificates.agreement.tolist()),
+        record=certificates.record,
         environment=Environment.here(),
         timing={"total": certificates.seconds},
     )

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import Field
 
+from martensite.certification import CertificateRecord
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError
 from martensite.core.files import write_text
@@ -180,6 +181,9 @@ class CertificationReport(Report):
         certified: For each radius of a grid, the share of samples certified at it with the right class.
         abstained: Samples without a certificate.
         radius: One a sample; 0 where it abstained or predicted wrongly.
+        average_radius: Their mean; a few easy samples outweigh many in it (see `Certificates`).
+        agreement: One a sample: share of the noisy copies that voted for the guessed class, an estimate of p_A.
+        record: What the certificates rest on.
     """
 
     schema_version: Literal[1] = 1
@@ -193,6 +197,9 @@ class CertificationReport(Report):
     abstained: int
     samples: int
     radius: tuple[float, ...]
+    average_radius: float = 0.0
+    agreement: tuple[float, ...] = ()
+    record: CertificateRecord | None = None
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)
 

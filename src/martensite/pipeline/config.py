@@ -45,7 +45,7 @@ class HardenPlan(Config):
 class CertifyPlan(Config):
     """How many test samples are certified, and how."""
 
-    method: Annotated[Certifier, member_of(CERTIFIERS)] = Smoothing(sigma=0.25)
+    method: Annotated[Certifier, member_of(CERTIFIERS)] = Smoothing(sigma=0.25, n=10_000)
     samples: PositiveInt = 100
 
 

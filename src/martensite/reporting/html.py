@@ -71,7 +71,7 @@ def render_run(report: RunReport, pairs: Sequence[Pair] = ()) -> str:
         pairs,
         run=report,
         certification=report.certification,
-        certified=_certified_chart(report.certification),
+        certified=certified_chart(report.certification, "Hardened, certified"),
         yaml=formats.as_yaml(report.pipeline),
         yaml_name=f"{_file_name(report.name)}.yaml",
         command=f"martensite run {_file_name(report.name)}.yaml --out {out}",
@@ -93,11 +93,11 @@ def _render(
 ) -> str:
     last = models[-1].report
     return (
-        _environment()
+        environment()
         .get_template(template)
         .render(
             css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
-            embedded=_embedded(report),
+            embedded=embedded(report),
             threat=report.threat,
             environment=report.environment,
             models=models,
@@ -113,8 +113,9 @@ def _render(
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Jinja with this package's templates, filters and words."""
+    found = Environment(
         loader=PackageLoader("martensite.reporting"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -141,12 +142,12 @@ def _environment() -> Environment:
         words.method_name,
         formats.stage_name,
     )
-    environment.filters |= {function.__name__: function for function in shown}
-    environment.globals |= {"limits": words.limits, "certificate_limits": words.certificate_limits}
-    return environment
+    found.filters |= {function.__name__: function for function in shown}
+    found.globals |= {"limits": words.limits, "certificate_limits": words.certificate_limits}
+    return found
 
 
-def _embedded(report: Report) -> Markup | None:
+def embedded(report: Report) -> Markup | None:
     """The report's JSON, safe inside a script element; None if the page would grow too large."""
     text = report.model_dump_json()
     # Inside JSON these characters occur in strings only, where \u escapes mean the same.
@@ -168,14 +169,14 @@ def _security_curve(models: Sequence[Model]) -> Chart | None:
     )
 
 
-def _certified_chart(certification: CertificationReport) -> Chart | None:
-    """None where nothing was certified: there is nothing to draw."""
+def certified_chart(certification: CertificationReport, label: str) -> Chart | None:
+    """The certified-accuracy curve; None where nothing was certified: there is nothing to draw."""
     if not any(point.eps > 0 for point in certification.certified):
         return None
     return accuracy_curve(
-        [Line("hardened", "Hardened, certified", certification.certified)],
+        [Line("hardened", label, certification.certified)],
         subject="Certified accuracy as the radius grows",
-        x_name=f"radius ({words.norm_name(certification.norm)}, input units)",
+        x_name=f"radius ({words.norm_name(certification.norm)}, {words.radius_unit(certification.norm)})",
         steps=True,
     )
 

@@ -109,19 +109,28 @@ def limits(report: RobustnessReport) -> list[str]:
     ]
 
 
-def certificate_limits(certification: CertificationReport, threat: ThreatModel) -> list[str]:
+def radius_unit(norm: str) -> str:
+    """What radii are counted in."""
+    return "pixels" if norm in ("l0", "patch") else "input units"
+
+
+def certificate_limits(certification: CertificationReport, threat: ThreatModel | None) -> list[str]:
     """What certificates do not claim."""
     method, about = certification.method, []
-    if method.get("kind") == "smoothing":
+    if method.get("kind") != "patch_smoothing":
         about.append(
             "The certificates are about the smoothed classifier (the majority class under noise), not about a single pass of "
             "the network."
         )
+    else:
+        about.append("The certificates are about the vote of all parts of an image, not about a single pass of the network.")
+    if method.get("kind") in ("smoothing", "uniform_smoothing") and not method.get("quantised"):
+        about.append("The guarantee is stated for real arithmetic; quantised noise makes it hold in floating point.")
     if isinstance(alpha := method.get("alpha"), float):
         about.append(
             f"Each certificate is statistical: it holds with probability at least {1 - alpha:.10g} (1 \N{MINUS SIGN} alpha)."
         )
-    if certification.norm != threat.norm:
+    if threat is not None and certification.norm != threat.norm:
         about.append(
             f"Radii are {norm_name(certification.norm)} distances; the threat model is {norm_name(threat.norm)}. The two are "
             "not the same claim and their figures do not compare directly."

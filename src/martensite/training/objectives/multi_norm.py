@@ -93,7 +93,5 @@ class MultiNorm(Mixture):
                 "it is the threat model's own, which has its eps already",
                 "leave it out",
             )
-        others = [
-            ThreatModel(norm=norm, eps=strength * eps, box=threat.box, goal=threat.goal) for norm, eps in self.others.items()
-        ]
+        others = [threat.model_copy(update={"norm": norm, "eps": strength * eps}) for norm, eps in self.others.items()]
         return (threat, *others)
