@@ -93,5 +93,5 @@ class MultiNorm(Mixture):
                 "it is the threat model's own, which has its eps already",
                 "leave it out",
             )
-        others = [threat.model_copy(update={"norm": norm, "eps": strength * eps}) for norm, eps in self.others.items()]
+        others = [ThreatModel(**{**dict(threat), "norm": norm, "eps": strength * eps}) for norm, eps in self.others.items()]
         return (threat, *others)

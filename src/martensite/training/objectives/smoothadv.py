@@ -7,6 +7,7 @@ climbs the cross-entropy of the soft smoothed classifier, -log E softmax(f(x' + 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -96,17 +97,26 @@ class SoftSmoothed(Oracle):
         return self.logits(x, rows)
 
     def gradient(
-        self, x: Tensor, loss: Loss, rows: Tensor | None = None, through: Callable[[Tensor], Tensor] | None = None
+        self,
+        x: Tensor,
+        loss: Loss,
+        rows: Tensor | None = None,
+        through: Callable[[Tensor], Tensor] | None = None,
+        view: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Oracle.gradient`: the sum of the copies' gradients is the gradient at x."""
         noise = self._noise_for(x, rows)
 
-        def noisy(copies: Tensor) -> Tensor:
-            rounds = copies.view_as(noise)
-            return (noise + (rounds if through is None else torch.stack([through(each) for each in rounds]))).flatten(0, 1)
+        def each_round(change: Callable[[Tensor], Tensor], copies: Tensor) -> Tensor:
+            return torch.cat([change(each) for each in copies.chunk(len(noise))])
 
+        def noisy(copies: Tensor) -> Tensor:
+            seen = copies if view is None else each_round(view, copies)
+            return seen + noise.flatten(0, 1)
+
+        made = None if through is None else partial(each_round, through)
         copies = x.repeat(len(noise), *[1] * (x.dim() - 1))
-        logits, gradient = self._base.gradient(copies, lambda each: loss(self._soft(each)), rows, noisy)
+        logits, gradient = self._base.gradient(copies, lambda each: loss(self._soft(each)), rows, made, noisy)
         return self._soft(logits), gradient.view_as(noise).sum(0)
 
     def _noise_for(self, x: Tensor, rows: Tensor | None) -> Tensor:
