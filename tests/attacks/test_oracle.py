@@ -121,6 +121,29 @@ def test_a_pass_without_gradient_is_split_and_says_the_same():
     assert oracle.labels(x[:0]).shape == (0,)
 
 
+class Views(nn.Module):
+    """Refuses the channels last, as `view` does between a convolution and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(2, 3, 3), nn.Linear(108, 4)
+
+    def forward(self, x):
+        return self.linear(self.conv(x).view(len(x), -1))
+
+
+def test_a_layout_that_the_model_refuses_is_given_up():
+    torch.manual_seed(0)
+    model, x = Classifier(Views(), 4), torch.rand(5, 2, 8, 8)
+    exact, fast = Oracle(model), Oracle(model, precision="bfloat16")
+    for _ in range(2):
+        logits, gradient = fast.gradient(x, lambda logits: logits[:, 0])
+        torch.testing.assert_close(logits, exact.logits(x), atol=0.02, rtol=0.02)
+        torch.testing.assert_close(gradient, exact.gradient(x, lambda logits: logits[:, 0])[1], atol=0.02, rtol=0.02)
+        assert gradient.is_contiguous()
+    assert fast.forwards == 10
+
+
 class InPlace(nn.Module):
     def forward(self, x):
         x -= 0.5

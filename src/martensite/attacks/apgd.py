@@ -109,10 +109,11 @@ class _Climb(NamedTuple):
 
 def _move(at: _Climb, x: Tensor, threat: ThreatModel, weight: float) -> Tensor:
     """Algorithm 1, lines 7 and 8: a projected step, then momentum."""
-    target = threat.project(at.point + as_column(at.step, x) * threat.steepest_step(at.gradient, at.point), x)
+    direction = threat.steepest_step(at.gradient, at.point)
+    target = threat.project(torch.addcmul(at.point, as_column(at.step, x), direction), x)
     if weight == 1.0:
         return target
-    return threat.project(at.point + weight * (target - at.point) + (1.0 - weight) * (at.point - at.previous), x)
+    return threat.project(torch.lerp(at.point, target, weight).add_(at.point - at.previous, alpha=1.0 - weight), x)
 
 
 def _note(at: _Climb, point: Tensor, gradient: Tensor, value: Tensor) -> _Climb:

@@ -66,6 +66,6 @@ class PGD(Attack):
                     break
                 if self.momentum:
                     gradient = velocity = self.momentum * velocity + threat.steepest_step(gradient, point, step)
-                point = threat.project(point + step * threat.steepest_step(gradient, point, step), search.x)
+                point = threat.project(torch.add(point, threat.steepest_step(gradient, point, step), alpha=step), search.x)
             search.settle(point)
         return search.found

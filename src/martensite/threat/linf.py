@@ -16,7 +16,7 @@ class Linf:
     def project(self, point: Tensor, x: Tensor, eps: Eps, box: Bounds) -> Tensor:
         """The nearest point of ball and box: two clamps."""
         eps = columns(eps, x)
-        return point.clamp(min=(x - eps).clamp_(*box), max=(x + eps).clamp_(*box))
+        return point.clamp(min=x - eps, max=x + eps).clamp_(*box)
 
     def random_start(self, x: Tensor, eps: Eps, box: Box, rng: Streams) -> Tensor:
         """Uniform in the ball, cut by the box."""
