@@ -152,7 +152,7 @@ def test_with_ten_classes_the_plane_that_was_found_is_met_at_its_nearest_point(m
         found = model(result.adversarial).argmax(1)
     assert (result.distance / planes.amin(1)).min() >= 1 - 1e-4
     assert (result.distance / planes.amin(1)).median() <= 1.05
-    # A walk along the boundary ends in the valley where it began: not on the nearest plane for all, but near to the best for most.
+    # A walk along the boundary ends in the valley where it began: not on the nearest plane for all, but near it for most.
     assert (result.distance <= 1.05 * planes.amin(1)).float().mean() >= 0.7
     assert (result.distance <= 1.05 * planes.gather(1, found[:, None]).squeeze(1)).float().mean() >= 0.85
 

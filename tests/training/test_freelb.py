@@ -41,7 +41,7 @@ def test_the_gradient_is_the_mean_over_the_points_of_the_search(tools, data, nor
         point = threat.project(point + 0.04 * threat.steepest_step(gradient, point, 0.04), x)
     loss = torch.stack([cross_entropy(model(point), y) for point in points]).mean()
     wanted = torch.autograd.grad(loss, list(model.parameters()))
-    assert float(parts.total.detach()) == pytest.approx(float(loss), rel=1e-5)
+    assert float(parts.total.detach()) == pytest.approx(float(loss.detach()), rel=1e-5)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     assert all(float(threat.distance(x, point).max()) <= 0.1 + 1e-6 for point in points)

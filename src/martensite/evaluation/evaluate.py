@@ -174,8 +174,8 @@ def record(data: Dataset) -> DataRecord:
 
 def _rejection(job: _Job, count: int) -> str:
     return (
-        f"{job.name} at eps {job.threat.eps:.4g}: the verifier rejected {count} of its candidates, which lay outside what the threat "
-        "model allows; that is a fault of the attack, and says nothing about the model"
+        f"{job.name} at eps {job.threat.eps:.4g}: the verifier rejected {count} of its candidates, which lay outside what the "
+        "threat model allows; that is a fault of the attack, and says nothing about the model"
     )
 
 

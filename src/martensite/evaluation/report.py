@@ -150,7 +150,7 @@ class RobustnessReport(Report):
         outcomes: One a sample, in the order of the data.
         broken_by: For each sample the first attack that broke it; None if none did.
         warnings: What bears on trust.
-        errors: Faults of the harness itself, such as candidates that the verifier refused. Any at all makes the report no evidence.
+        errors: Faults of the harness itself, such as candidates that the verifier refused; any at all makes it no evidence.
         timing: Seconds by attack, and in all; differs from run to run.
     """
 
