@@ -222,8 +222,7 @@ def test_recurrent_layers_are_kept_from_cudnn_which_has_no_backward_pass_for_the
     with undisturbed(plain):
         assert torch.backends.cudnn.enabled is before
     with pytest.raises(KeyboardInterrupt), undisturbed(recurrent):
-        assert not torch.backends.cudnn.enabled
-        raise KeyboardInterrupt
+        _interrupted_without_cudnn()
     assert torch.backends.cudnn.enabled is before
 
 
@@ -232,3 +231,8 @@ def test_a_black_box_is_left_alone():
     with undisturbed(model):
         pass
     assert model.calls == 0
+
+
+def _interrupted_without_cudnn():
+    assert not torch.backends.cudnn.enabled
+    raise KeyboardInterrupt
