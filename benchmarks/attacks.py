@@ -1,6 +1,6 @@
 """Attacks against the peers: seconds, passes and what is left, one process, interleaved rounds, medians.
 
-Everybody gets the same images in batches of 250, and is judged alike: misclassified in float32 and, for bounded attacks, inside
+Peers get the images in batches of 250, and everybody is judged alike: misclassified in float32 and, for bounded attacks, inside
 the ball. Passes are counted at the model. The floor is an attack's gradient passes times the fastest forward and input-gradient
 pass. "Agrees" says whether independent implementations find the same; ours may be better than the best peer, never worse.
 
