@@ -11,12 +11,13 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.linear import DUAL, boundary, length, rivals, step_to_plane
+from martensite.attacks.linear import DUAL, boundary, length, rivals
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
+from martensite.threat.ball import columns
 
 FLAT = 1e-4  # widths of the box that a step is longer, as in the authors' code: a curved boundary would take one more to cross
 
@@ -83,12 +84,15 @@ def cross(
     """
     end, crossed = point.clone(), torch.zeros(len(point), dtype=torch.bool, device=point.device)
     going = torch.arange(len(point), device=point.device)
-    width = threat.box[1] - threat.box[0]
+    width, farthest = threat.box[1] - threat.box[0], threat.ball.diameter(point[0].numel(), threat.box)
     for _ in range(steps):
         at = rows[going]
         f, w = boundary(oracle, point, y[at], None if classes is None else classes[at], threat, at)
-        height = (1.0 + overshoot) * (f.abs() + FLAT * width * length(w, DUAL[threat.norm]))
-        point = (point + step_to_plane(point, w, height, threat.norm, threat.box)).clamp_(*threat.box)
+        distance = f.abs() / length(w, DUAL[threat.norm]).clamp_min(torch.finfo(w.dtype).tiny) + FLAT * width
+        step = columns((1.0 + overshoot) * distance.clamp_max(farthest), point) * threat.steepest_step(w, point)
+        # What the box cuts off is left to the next steps, as in the paper: to make up for it at once, by features that can still
+        # move, crossed sooner and half as far again (a PGD-trained network on MNIST: median 5.9 instead of 3.8).
+        point = (point + step).clamp_(*threat.box)
         end[going] = point
         done = nearest.note(point, oracle.logits(point, at), at)
         crossed[going] = done
