@@ -171,6 +171,28 @@ def test_saturated_logits_fool_pgd_and_no_cascade(classes):
         assert torch.equal(attack(method, model, x, y, threat).robust, robust)
 
 
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.parametrize("method", [AutoAttack(steps=30, queries=100), Adaptive()], ids=lambda method: method.kind)
+def test_saturated_logits_in_other_norms(method, norm):
+    shape = (1, 6, 6)
+    net, eps = Plane(shape, 3), eps_for(norm, shape)
+    x, y, robust = samples(net, shape, net.gain(norm, eps))
+    assert torch.equal(attack(method, Classifier(Saturated(net), 3), x, y, ThreatModel(norm=norm, eps=eps)).robust, robust)
+
+
+@pytest.mark.parametrize("norm", ["l2", "l1"])
+def test_on_a_staircase_the_cascade_breaks_what_autoattack_breaks(norm):
+    # Here there is no closed form: Square's bumps are smooth, and the weights are not.
+    shape = (1, 6, 6)
+    net, threat = Plane(shape, 3), ThreatModel(norm=norm, eps=eps_for(norm, shape))
+    x, y, robust = samples(net, shape, net.gain(norm, threat.eps), falls=0.4, on_grid=True)
+    hidden = Classifier(nn.Sequential(Staircase(), net), 3)
+    whole, adaptive = (attack(method, hidden, x, y, threat) for method in (AutoAttack(queries=1000), Adaptive(probe=300)))
+    assert whole.success.any()
+    assert (adaptive.success >= whole.success).all()
+    assert not adaptive.success[robust].any()
+
+
 def test_a_staircase_hides_from_gradients_alone():
     # On the grid of 8-bit images and with eps a multiple of a step, the ball's corners are on the grid: the optimum is the same.
     shape = (1, 6, 6)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import FGSM, PGD, Attack, Oracle, attack
+from martensite.attacks import FGSM, PGD, Attack, HopSkipJump, Oracle, Square, attack
 from martensite.core.errors import AccessError, ConfigError, DataError, ModelError, ThreatError
 from martensite.models import Access, Classifier
 from martensite.threat import ThreatModel
@@ -480,6 +480,17 @@ def test_nothing_of_the_result_is_the_callers_memory(model, x, y):
 
 def test_the_oracle_is_the_only_way_to_the_model(model):
     assert Oracle(model).model is model
+
+
+def test_only_gradients_are_searched_for_in_bfloat16():
+    model = Classifier(net(), 3)
+    x = torch.rand(30, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    for method, same in ((Square(queries=50), True), (HopSkipJump(queries=50), True), (PGD(steps=5, momentum=1.0), False)):
+        threat = ThreatModel(norm="linf", eps=0.01)
+        exact, half = (attack(method, model, x, y, threat, precision=kind) for kind in ("float32", "bfloat16"))
+        assert torch.equal(exact.adversarial, half.adversarial) is same
 
 
 def test_a_caller_in_inference_mode_gets_the_same_result():

@@ -2,8 +2,9 @@
 
 AutoAttack spends most of its passes on samples that nothing breaks: nine targets at full length, a second family of attacks, and
 thousands of queries. The cascade goes by what was observed. Nearly all that fall, fall to one of the few likeliest targets, so
-short runs on them come first and only then a long one. Black-box queries and more gradient attacks find what is left only where
-gradients mislead; so a short black-box probe decides whether the whole of AutoAttack is run on what withstood.
+short runs on them come first and only then a long one. In L2 a minimum-norm search breaks more than either, at the price of a
+few targets. Black-box queries and more gradient attacks find what is left only where gradients mislead; so a short black-box
+probe decides whether the whole of AutoAttack is run on what withstood.
 """
 
 from collections.abc import Generator
@@ -15,9 +16,12 @@ from martensite.attacks.apgd import APGD
 from martensite.attacks.apgd_targeted import APGDTargeted
 from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.autoattack import AutoAttack
+from martensite.attacks.ddn import DDN
 from martensite.attacks.ensemble import Ensemble
 from martensite.attacks.square import Square
 from martensite.threat import ThreatModel
+
+L1_STARTS, L1_TARGETS = 5, 5  # as many as AutoAttack's: sparse steps depend on where they start
 
 
 @ATTACKS.register
@@ -40,9 +44,13 @@ class Adaptive(Ensemble):
     def members(self, threat: ThreatModel, classes: int) -> Generator[Attack, float, None]:
         """Short, probing, long; and everything if the probe found what gradients missed."""
         yield APGD(steps=min(20, self.steps))
-        yield APGDTargeted(steps=min(20, self.steps), targets=min(self.targets, classes - 1))
+        yield APGDTargeted(steps=min(20, self.steps), targets=self.targets)
+        if threat.norm == "l2":
+            yield DDN(steps=self.steps)
         found = yield Square(queries=self.probe)
         if (found or 0.0) > self.suspicion:
             yield from AutoAttack().members(threat, classes)
             return
-        yield APGDTargeted(steps=self.steps, targets=min(self.targets, classes - 1))
+        if threat.norm == "l1":
+            yield APGD(steps=self.steps, restarts=L1_STARTS)
+        yield APGDTargeted(steps=self.steps, targets=max(self.targets, L1_TARGETS) if threat.norm == "l1" else self.targets)
