@@ -154,7 +154,7 @@ class _Run:
             write(detailed(event, figures))
 
     def _objection(self, finite: bool, due: bool) -> Event | None:
-        """What a guard did, if a check is due or the loss no number, and one objected: the state is an earlier one then, or final."""
+        """What a guard did, if a check is due or the loss no number, and one objected: the state is then an earlier one."""
         plan, state, watch = self.plan, self.state, self.watch
         if watch is None:
             if not finite:
