@@ -242,6 +242,9 @@ class TrainingRecord(Config):
     robust_validation: float | None
     forwards: int
     backwards: int
+    standard_epochs: float | None = Field(default=None, description="all passes, in those of one standard epoch")
+    recoveries: tuple[str, ...] = Field(default=(), description="what guards did, a line each")
+    verdict: str = Field(default="completed", description="or why a guard ended the training early")
 
 
 class RunReport(Report):

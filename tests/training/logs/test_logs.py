@@ -114,5 +114,5 @@ def test_mlflow(tmp_path, monkeypatch):
     assert run.data.tags["harden/update/3"] == "back to batch 2"
     assert run.info.status == "FINISHED"
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")
-    with pytest.raises(ConfigError, match="tracking server"), MLflowLog(to=address).opened():
+    with pytest.raises(ConfigError, match="tracking server"), MLflowLog(to=f"{address}/other").opened():
         pass

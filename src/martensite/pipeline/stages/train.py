@@ -39,4 +39,7 @@ def training_record(result: TrainingResult, objective: Objective, settings: Trai
         robust_validation=result.best.robust,
         forwards=result.forwards,
         backwards=result.backwards,
+        standard_epochs=result.cost.epochs_by_passes,
+        recoveries=tuple(f"batch {made.update}: {made.complaint}; {made.remedy}" for made in result.recoveries),
+        verdict=result.verdict,
     )

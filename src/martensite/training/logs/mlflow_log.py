@@ -40,7 +40,8 @@ class MLflowLog(Log):
             place = event.stage if event.unit == "epoch" else f"{event.stage}/{event.unit}"
             try:
                 for name, value in event.metrics.items():
-                    client.log_metric(run, f"{place}/{name}", value, step=event.done)
+                    # With a stroke, "loss" would be a figure and a folder in MLflow's file store.
+                    client.log_metric(run, f"{place}/{name.replace('/', '.')}", value, step=event.done)
                 if event.message:
                     client.set_tag(run, f"{place}/{event.done}", event.message)
             except MlflowException as error:
