@@ -301,7 +301,7 @@ class Oracle:
 def _pass_size(model: Model, x: Tensor) -> int:
     """How many samples without a gradient to pass at once: on a CPU, as many as leave their activations in the caches.
 
-    From 24 to 125 MNIST images a pass takes the same time an image (one core); at 4 it takes 1.8 times as long, at 250 up to twice.
+    From 24 to 125 MNIST images a pass takes the same time an image (one core), at 4 it takes 1.8 times as long, at 250 up to 2.
     """
     if x.device.type != "cpu" or not isinstance(model, nn.Module):
         return max(len(x), 1)
