@@ -61,8 +61,8 @@ def attack(
             short measurement, within the memory that is free. A batch that doesn't fit is halved, and the run goes on with the
             smaller size.
         precision: Of the search; every success and distance is decided in the model's own precision. ``"auto"``: bfloat16 where a
-            short measurement shows a gain. Only attacks by gradients gain from it, others search in float32. What is fixed here is
-            repeated bit by bit, what is measured may not be.
+            short measurement shows a gain. Only attacks by gradients gain from it, others search in float32. What is fixed here
+            is repeated bit by bit, what is measured may not be.
         budget: Limits of queries and seconds, and a bound at which to stop.
         indices: (n,) index of each sample in its dataset, which names its random stream; None: 0..n-1.
         store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept.
@@ -110,8 +110,8 @@ def attack(
         member: Attack | None = next(members)
         while member is not None and len(todo := run.todo()) and not run.decided:
             rng = streams(seed, f"attack/{member.kind}", places).to(model.device)
-            # A least distance ends on the decision boundary, of which bfloat16 draws another one; and its rounding hides the small
-            # gains that a search by scores lives on.
+            # A least distance ends on the decision boundary, of which bfloat16 draws another one; and its rounding hides the
+            # small gains that a search by scores lives on.
             exact = kind == "float32" or not member.bounded or member.needs < Access.GRADIENTS
             if kind == "bfloat16" and exact:
                 oracles.append(Oracle(searched, surrogate is None, "float32", ledger))
@@ -140,7 +140,7 @@ def attack(
         unmeasured=unmeasured.cpu(),
         decided=run.decided,
         rejected=record.rejected,
-        warnings=warnings(method, searched, ballots[0], oracles),
+        warnings=warnings(method, ballots[0] if surrogate is None else None, oracles),
     )
 
 

@@ -7,23 +7,22 @@ from torch import Tensor
 
 from martensite.attacks.attack import Attack
 from martensite.attacks.oracle import Oracle
-from martensite.models.access import Access, Model
+from martensite.models.access import Access
 
 FLAT = 0.1  # a warning is due if the gradient vanishes on more than this share of the samples
 SUM = 1e-3  # how far from one the sum of a sample's outputs may be
 
 
-def warnings(method: Attack, model: Model, logits: Tensor, oracles: Sequence[Oracle]) -> tuple[str, ...]:
+def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -> tuple[str, ...]:
     """One sentence for each thing that is suspicious.
 
     Args:
         method: The attack that ran.
-        model: The model that was searched.
-        logits: (n, K) the model's answers to clean inputs.
+        logits: (n, K) what the model that was searched answers to clean inputs; None: it was not asked.
         oracles: All that the search asked.
     """
     found = []
-    if method.needs >= Access.GRADIENTS and probabilities(logits):
+    if method.needs >= Access.GRADIENTS and logits is not None and probabilities(logits):
         found.append(
             "the model's outputs are probabilities (none negative, each sample's sum is 1) where logits are needed: losses "
             "saturate and gradients vanish, so robustness may be overestimated; return the logits, without the softmax"
