@@ -15,6 +15,8 @@ from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
 from martensite.threat import Repair
 
+FEWEST = 4  # of fewer samples a pass in bfloat16 takes longer than in float32: the weights are converted each time
+
 
 class Oracle:
     """Answers an attack's questions, and counts them: one pass is one sample through the model once.
@@ -138,7 +140,7 @@ class Oracle:
         if self.model.access < Access.SCORES:
             raise AccessError("scores were asked of a model that grants decisions", "it answers with labels only", "use `labels`")
         self._count(len(x), rows)
-        with self._cast():
+        with self._cast(len(x)):
             return self._widen(self._answers(self.admissible(x, rows)))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -188,7 +190,7 @@ class Oracle:
             leaf = x.detach().requires_grad_(True)
             shown = self._shown(leaf if through is None else through(leaf), rows)
             shown = shown if view is None else view(shown)
-            with self._cast():
+            with self._cast(len(x)):
                 logits = self._show(shown)
             logits = self._widen(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
@@ -221,7 +223,7 @@ class Oracle:
         self._count(len(x), rows)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            with self._cast():
+            with self._cast(len(x)):
                 logits = self._show(self._shown(leaf, rows))
             logits = self._widen(logits)
             values = functions(logits).sum(0)
@@ -265,8 +267,8 @@ class Oracle:
         if self.model.access < Access.GRADIENTS:
             raise AccessError("a gradient was asked of a black box", "it offers scores or labels only", "use a query attack")
 
-    def _cast(self) -> torch.autocast:
-        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16")
+    def _cast(self, n: int) -> torch.autocast:
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16" and n >= FEWEST)
 
     def _count(self, n: int, rows: Tensor | None) -> None:
         about = self.about(rows)
