@@ -26,7 +26,7 @@ def test_it_is_json_that_says_what_was_measured(report, path, data, threat):
     document = json.loads(path.read_text())
     assert document["schema_version"] == 1
     assert document["data"]["digest"] == data.digest
-    assert document["threat"] == {"norm": "linf", "eps": threat.eps, "box": [0.0, 1.0], "goal": "untargeted"}
+    assert document["threat"] == {"norm": "linf", "eps": threat.eps, "box": [0.0, 1.0], "goal": "untargeted", "constraints": None}
     assert document["seed"] == 0
     assert document["environment"]["torch"] == torch.__version__
     assert document["model_digest"].startswith("sha256:")
