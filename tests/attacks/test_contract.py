@@ -52,6 +52,7 @@ CHEAP = {
     "nes": {"queries": 110, "samples": 20},
     "hopskipjump": {"queries": 300, "samples": 30},
     "boundary": {"queries": 200},
+    "brendel_bethge": {"steps": 5, "starts": 10},
     "geoda": {"queries": 300},
     "cw": {"steps": 5, "search_steps": 2},
     "superdeepfool": {"steps": 3, "deepfool_steps": 3},

@@ -7,7 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import CW, DDN, EAD, FAB, FMN, JSMA, DeepFool, Oracle, SigmaZero, SuperDeepFool, attack, undisturbed
+from martensite.attacks import (
+    CW,
+    DDN,
+    EAD,
+    FAB,
+    FMN,
+    JSMA,
+    BrendelBethge,
+    DeepFool,
+    Oracle,
+    SigmaZero,
+    SuperDeepFool,
+    attack,
+    undisturbed,
+)  # fmt: skip
 from martensite.attacks.linear import boundary, rivals, step_to_plane
 from martensite.attacks.nearest import Nearest
 from martensite.core.errors import AccessError
@@ -28,6 +42,7 @@ METHODS = [
     EAD(steps=200),
     JSMA(),
     SigmaZero(steps=200),
+    BrendelBethge(steps=100),
 ]
 CASES = [(method, norm) for method in METHODS for norm in method.norms]
 NAMES = [f"{method.kind}{'-targets' if getattr(method, 'targets', None) else ''}-{norm}" for method, norm in CASES]
@@ -185,6 +200,7 @@ QUICK = [
     EAD(steps=60, search_steps=4, c=0.1),
     JSMA(),
     SigmaZero(steps=100),
+    BrendelBethge(steps=40),
 ]
 QUICK_CASES = [(method, norm) for method in QUICK for norm in method.norms]
 every_quick_case = pytest.mark.parametrize(("method", "norm"), QUICK_CASES, ids=NAMES)
@@ -253,6 +269,19 @@ def test_no_farther_than_foolbox(digits, name):
     theirs = getattr(foolbox.attacks, peer)(**parameters)(wrapped, x, y, epsilons=None)[1]
     theirs = torch.where(model(theirs).argmax(1) != y, threat_of(norm).distance(x, theirs), torch.inf)
     assert ours.median() <= 1.02 * theirs.median()
+
+
+@pytest.mark.parametrize(("norm", "peer"), [("linf", "Linfinity"), ("l2", "L2"), ("l1", "L1"), ("l0", "L0")])
+def test_brendel_bethge_from_the_same_start_as_foolbox(digits, norm, peer):
+    pytest.importorskip("numba")
+    foolbox = pytest.importorskip("foolbox")
+    model, x, y = digits
+    ours = attack(BrendelBethge(steps=100), model, x, y, threat_of(norm)).distance
+    start = attack(DeepFool(top=3), model, x, y, threat_of(norm if norm == "linf" else "l2")).adversarial
+    method = getattr(foolbox.attacks, f"{peer}BrendelBethgeAttack")(steps=100)
+    theirs = method(foolbox.PyTorchModel(model, bounds=(0, 1)), x, y, epsilons=None, starting_points=start)[1]
+    theirs = torch.where(model(theirs).argmax(1) != y, threat_of(norm).distance(x, theirs), torch.inf)
+    assert ours.median() <= 1.005 * theirs.median()
 
 
 # where searches break

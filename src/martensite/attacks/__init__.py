@@ -6,6 +6,7 @@ from martensite.attacks.apgd_targeted import APGDTargeted
 from martensite.attacks.attack import ATTACKS, Attack
 from martensite.attacks.autoattack import AutoAttack
 from martensite.attacks.boundary import Boundary
+from martensite.attacks.brendel_bethge import BrendelBethge
 from martensite.attacks.budget import Budget
 from martensite.attacks.corruptions import Corruptions
 from martensite.attacks.cw import CW
@@ -68,6 +69,7 @@ __all__ = [
     "AttackResult",
     "AutoAttack",
     "Boundary",
+    "BrendelBethge",
     "Budget",
     "Corruptions",
     "DeepFool",

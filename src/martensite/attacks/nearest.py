@@ -125,9 +125,10 @@ class Nearest:
         rank = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1).view_as(x)
         low, high = torch.zeros_like(rows), self.distance[rows].long()
         for _ in range(passes):
-            if bool((high - low <= 1).all()):
+            open_ = (high - low > 1).nonzero().squeeze(1)
+            if not len(open_):
                 break
-            middle = (low + high) // 2
-            trial = torch.where(rank < middle.view(-1, *[1] * (x.dim() - 1)), face, x)
-            hit = self.note(trial, self._oracle.logits(trial, rows), rows)
-            low, high = torch.where(hit, low, middle), torch.where(hit, middle, high)
+            middle = (low[open_] + high[open_]) // 2
+            trial = torch.where(rank[open_] < middle.view(-1, *[1] * (x.dim() - 1)), face[open_], x[open_])
+            hit = self.note(trial, self._oracle.logits(trial, rows[open_]), rows[open_])
+            low[open_], high[open_] = torch.where(hit, low[open_], middle), torch.where(hit, middle, high[open_])
