@@ -3,8 +3,9 @@
 AutoAttack spends most of its passes on samples that nothing breaks: nine targets at full length, a second family of attacks, and
 thousands of queries. The cascade goes by what was observed. Nearly all that fall, fall to one of the few likeliest targets, so
 short runs on them come first and only then a long one. In L2 a minimum-norm search breaks more than either, at the price of a
-few targets. Black-box queries and more gradient attacks find what is left only where gradients mislead; so a short black-box
-probe decides whether the whole of AutoAttack is run on what withstood.
+few targets, and a longer search by scores some more, of models that were trained for another norm. Black-box queries and more
+gradient attacks find what is left only where gradients mislead; so a short black-box probe decides whether the whole of
+AutoAttack is run on what withstood.
 """
 
 from collections.abc import Generator
@@ -21,7 +22,7 @@ from martensite.attacks.ensemble import Ensemble
 from martensite.attacks.square import Square
 from martensite.threat import ThreatModel
 
-L1_STARTS, L1_TARGETS = 5, 5  # as many as AutoAttack's: sparse steps depend on where they start
+L1_STARTS, L1_TARGETS = 4, 5  # nearly as many as AutoAttack's: sparse steps depend on where they start
 
 
 @ATTACKS.register
@@ -54,3 +55,5 @@ class Adaptive(Ensemble):
         if threat.norm == "l1":
             yield APGD(steps=self.steps, restarts=L1_STARTS)
         yield APGDTargeted(steps=self.steps, targets=max(self.targets, L1_TARGETS) if threat.norm == "l1" else self.targets)
+        if threat.norm == "l2":
+            yield Square(queries=10 * self.probe)

@@ -49,7 +49,7 @@ def transfer(
 
     Raises:
         ModelError: no surrogate, or one whose classes or box are not the target's.
-        See `attack` for the rest.
+        MartensiteError: see `attack` for the rest.
     """
     if not surrogates:
         raise ModelError("no surrogate was given", "adversarials are made on surrogate models", "give at least one")
