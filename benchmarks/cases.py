@@ -184,7 +184,7 @@ def elastic(c: Contenders) -> dict[str, Case]:
 def by_queries(c: Contenders) -> dict[str, Case]:
     """Attacks by labels or scores; ours get about the queries that the peers' steps come to."""
     hopskipjump = (
-        c.ours("hopskipjump", L2, tuned=False, queries=4000)
+        c.ours("hopskipjump", L2, tuned=False, queries=2600)
         | c.foolbox("HopSkipJumpAttack", steps=10)
         | c.art("HopSkipJump", max_iter=10, max_eval=10_000, batch_size=64, verbose=False)
     )

@@ -66,6 +66,14 @@ class Empty(ModuleType):
         return MagicMock(name=name)
 
 
+class Float32(torch.nn.Module):
+    """Some of ART's attacks ask in float64."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x in float32."""
+        return x.float()
+
+
 class Contenders:
     """Makes the contenders of a case: each method returns {name: function}, and nothing if that library isn't at hand.
 
@@ -80,7 +88,7 @@ class Contenders:
             classifiers = importlib.import_module("art.estimators.classification")
             loss = torch.nn.CrossEntropyLoss()
             self._art_model = classifiers.PyTorchClassifier(
-                model, loss, (1, 28, 28), 10, clip_values=(0.0, 1.0), device_type="cpu"
+                torch.nn.Sequential(Float32(), model), loss, (1, 28, 28), 10, clip_values=(0.0, 1.0), device_type="cpu"
             )
 
     def ours(self, kind: str, threat: mt.ThreatModel, tuned: bool = True, **parameters: object) -> Runs:
