@@ -120,17 +120,16 @@ def measure(
 def verdict(case: Case, rows: dict[str, Row]) -> str:
     """How ours stands against the peer that found most: agrees, is better, or is worse."""
     others = [row for who, row in rows.items() if not who.startswith("martensite") and not row.error]
-    if not others or rows[OURS].error:
-        return "alone" if not others else "FAILED"
     mine, allowed = rows[OURS], max(0.02, 1.5 / case.images)
-    if case.minimum and mine.distance is not None:
-        most = min(row.left for row in others)
-        medians = [row.distance for row in others if row.distance is not None and row.left <= most + allowed]
-        ratio = mine.distance / max(min(medians), 1e-9)
-        gap, unit, worse = ratio - 1.0, f"median {ratio:.3f}x the best peer's", mine.left > most + allowed
-        return "WORSE, " + unit if worse or gap > case.tolerance else ("better, " if gap < -case.tolerance else "agrees, ") + unit
+    if not others or mine.error:
+        return f"FAILED, {mine.error}" if mine.error else "alone"
     gap = mine.left - min(row.left for row in others)
-    return ("WORSE" if gap > allowed else "better" if gap < -allowed else "agrees") + f", {100 * gap:+.1f} points left"
+    medians = [row.distance for row in others if row.distance is not None and row.left <= mine.left + allowed]
+    if gap > allowed or not case.minimum or mine.distance is None or not medians:
+        return f"{'WORSE' if gap > allowed else 'better' if gap < -allowed else 'agrees'}, {100 * gap:+.1f} points left"
+    ratio = mine.distance / min(medians)
+    said = "WORSE" if ratio > 1.0 + case.tolerance else "better" if ratio < 1.0 - case.tolerance else "agrees"
+    return f"{said}, median {ratio:.3f}x the nearest peer's"
 
 
 def show(name: str, case: Case, rows: dict[str, Row], floor: float, said: str, images: int) -> None:
