@@ -133,29 +133,43 @@ def test_equations_define_the_feature_that_stands_alone_and_chains_are_solved():
     assert torch.allclose(w, torch.tensor([[0.2, 0.2, 0.4, 0.1, 0.5]], dtype=torch.float64))
 
 
-def test_the_pull_back_is_the_gradient_of_the_dependent_features_chain_rule():
-    """Against finite differences, on rules without rounding."""
+def pulled_back(norm):
+    """Repair, a point, a loss of repaired points, and its gradient as pulled back, on rules without rounding."""
     rules = Constraints(
         names=("x", "y", "total", "grand", "held", "span"),
         relations=("total == x + 2 * y", "grand == total + 0.5 * x"),
         fixed=("held",), ranges={"span": (0.4, 0.6)},
     )  # fmt: skip
     base = torch.tensor([[0.1, 0.2, 0.5, 0.55, 0.3, 0.5], [0.15, 0.1, 0.35, 0.425, 0.9, 0.45]], dtype=torch.float64)
-    threat = ThreatModel(norm="l2", eps=0.1, constraints=rules)
-    repair = threat.repair(base, None)
+    repair = ThreatModel(norm=norm, eps=0.1, constraints=rules).repair(base, None)
     z = base + torch.tensor([0.03, -0.02, 0.3, 0.1, 0.2, 0.02], dtype=torch.float64)
     z[1, 5] = 0.8
     weight = torch.tensor([1.0, -2.0, 3.0, 0.7, 5.0, 1.5], dtype=torch.float64)
     leaf = z.clone().requires_grad_(True)
-    value = (repair.through(leaf, base).sin() * weight).sum()
-    (gradient,) = torch.autograd.grad(value, leaf)
-    step = 1e-6
+    (gradient,) = torch.autograd.grad((repair.through(leaf, base).sin() * weight).sum(), leaf)
+    return z, lambda point: (repair(point, base).sin() * weight).sum(1), gradient
+
+
+@pytest.mark.parametrize("norm", ["linf", "l1"])
+def test_the_pull_back_is_the_gradient_of_the_dependent_features_chain_rule(norm):
+    z, loss, gradient = pulled_back(norm)
     for place in range(6):
-        ahead, behind = z.clone(), z.clone()
-        ahead[:, place] += step
-        behind[:, place] -= step
-        slope = ((repair(ahead, base).sin() - repair(behind, base).sin()) * weight).sum(1) / (2 * step)
-        assert torch.allclose(gradient[:, place], slope, atol=1e-6), rules.names[place]
+        step = torch.zeros(6, dtype=torch.float64)
+        step[place] = 1e-6
+        slope = (loss(z + step) - loss(z - step)) / 2e-6
+        assert torch.allclose(gradient[:, place], slope, atol=1e-6), place
+
+
+def test_for_l2_the_pull_back_agrees_on_changes_that_keep_the_equations_and_is_one_itself():
+    z, loss, gradient = pulled_back("l2")
+    for x, y in ((1.0, 0.0), (0.0, 1.0), (0.6, -0.8)):
+        step = 1e-6 * torch.tensor([x, y, x + 2 * y, 1.5 * x + 2 * y, 0.0, 0.0], dtype=torch.float64)
+        slope = (loss(z + step) - loss(z - step)) / 2e-6
+        assert torch.allclose(gradient @ step / 1e-6, slope, atol=1e-6)
+    x, y, total, grand, held, _ = gradient.unbind(1)
+    assert torch.allclose(total, x + 2 * y)
+    assert torch.allclose(grand, total + 0.5 * x)
+    assert not held.any()
 
 
 def test_whole_numbers_pass_gradients_straight_through():
