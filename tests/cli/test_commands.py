@@ -110,7 +110,7 @@ def test_harden_by_recipe(here, call_json):
     phases = call_json(*words, *changes).document["recipe"]["phases"]
     assert [phase["objective"]["kind"] for phase in phases] == ["two_step", "pgd_at"]
     assert [phase["objective"]["mix"] for phase in phases] == [0.25, 0.25]
-    assert [phase["settings"]["lr"] for phase in phases] == [0.002, 0.02]
+    assert [phase["settings"]["lr"] for phase in phases] == [0.004, 0.02]
     assert sum(phase["settings"]["epochs"] for phase in phases) == 4
     for phase in phases:
         assert [guard["kind"] for guard in phase["settings"]["guards"]["watch"]] == ["divergence", "clean_floor"]
