@@ -35,7 +35,8 @@ class FAB(Attack):
         beta: Share of the distance that is left after the step back from an adversarial.
         eta: How far a step goes, in ways to the boundary; above 1 to cross it.
         top: Classes that are considered if ``targets`` is None, by the clean logits.
-        search: Forward passes of the final search on the line to the clean input.
+        search: Forward passes of each of two searches after a run: towards the clean input's projection, as if alpha were 1, and
+            on the line to the clean input, which is the paper's.
 
     A targeted goal goes to the boundary between the target and the strongest other class.
     """
@@ -66,7 +67,9 @@ class FAB(Attack):
                 point = x if restart == 0 else self._random_start(x, nearest, threat, rng)
                 before = nearest.distance.clone()
                 self._run(oracle, nearest, point, x, y, classes_of_run, threat)
-                nearest.approach(self.search, nearest.distance < before)  # now: the next run has to beat what it leads to
+                nearer = nearest.distance < before  # now and not at the end, for the next run has to beat what this one leads to
+                nearest.turn(self.search, nearer)
+                nearest.approach(self.search, nearer)
         return nearest.point
 
     def _run(

@@ -12,14 +12,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.linear import DUAL, grain, length, rounding
+from martensite.attacks.linear import DUAL, grain, length, rounding, step_to_plane
 from martensite.attacks.losses import ascend
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import BALLS, Norm, ThreatModel
-from martensite.threat.ball import columns
+from martensite.threat.ball import Box, columns
 
 
 @ATTACKS.register
@@ -63,15 +63,16 @@ class FMN(Attack):
             logits, gradient = oracle.gradient(point, loss)
             adversarial = nearest.note(point, logits)
             if norm == "l0":
-                shrunk = torch.minimum(torch.minimum(eps - 1, (eps * (1.0 - gamma)).floor()), nearest.distance)
+                shrunk = torch.minimum(eps - 1, (eps * (1.0 - gamma)).floor())
                 grown = torch.maximum(eps + 1, (eps * (1.0 + gamma)).floor())
             else:
+                shrunk, grown = eps * (1.0 - gamma), eps * (1.0 + gamma)
+            shrunk = torch.minimum(shrunk, nearest.distance)
+            if not bool(nearest.found.all()):
                 height = (loss(logits).abs() + 2.0 * rounding(logits)).to(x.dtype) + grain(gradient, threat.box)
-                away = height / length(gradient, DUAL[norm]).clamp_min(torch.finfo(x.dtype).tiny)
-                shrunk = torch.minimum(eps * (1.0 - gamma), nearest.distance)
                 # By gamma at least, or what the box cuts off would let it creep up to the boundary without ever crossing.
-                grown = eps * (1.0 + gamma)
-                grown = torch.where(nearest.found, grown, torch.maximum(grown, length(point - x, norm) + away))
+                reach = torch.maximum(grown, length(point - x, norm) + _away(point, gradient, height, norm, threat.box))
+                grown = torch.where(nearest.found, grown, reach)
             eps = torch.minimum(torch.where(adversarial, shrunk, grown), farthest).clamp_min(0.0)
             step = BALLS["l2"].steepest_step(gradient, point, threat.box).mul_(alpha)
             step.add_(point)
@@ -84,3 +85,10 @@ class FMN(Attack):
         if norm == "l0":
             nearest.turn(self.search)
         return nearest.point
+
+
+def _away(point: Tensor, gradient: Tensor, height: Tensor, norm: Norm, box: Box) -> Tensor:
+    """(n,) how far the linearised boundary is; for L0, how many features it takes to reach it in the box."""
+    if norm == "l0":
+        return length(step_to_plane(point, gradient, height, norm, box), norm)
+    return height / length(gradient, DUAL[norm]).clamp_min(torch.finfo(point.dtype).tiny)

@@ -89,7 +89,7 @@ class Nearest:
             high, high_lead = torch.where(inside, weight, high), torch.where(inside, lead, high_lead)
             low, low_lead = torch.where(inside, low, weight), torch.where(inside, low_lead, lead)
 
-    def turn(self, passes: int) -> None:
+    def turn(self, passes: int, chosen: Tensor | None = None) -> None:
         """Turn every adversarial towards the point of the boundary's tangent plane that is nearest to the clean input.
 
         Croce and Hein 2020, arXiv:1907.02044, eq. 6: where a search went astray along the boundary, the shortest way to the plane
@@ -98,8 +98,9 @@ class Nearest:
 
         Args:
             passes: Forward passes at most; 0: nothing is changed.
+            chosen: (n,) bool: whose; None: everybody's.
         """
-        rows = self.found.nonzero().squeeze(1)
+        rows = (self.found if chosen is None else self.found & chosen).nonzero().squeeze(1)
         if not passes or not len(rows):
             return
         x, point = self._x[rows], self.point[rows]
