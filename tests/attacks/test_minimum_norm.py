@@ -39,7 +39,7 @@ METHODS = [
     FAB(steps=30),
     FAB(steps=30, targets=9),
     CW(steps=200),
-    EAD(steps=200),
+    EAD(steps=500),
     JSMA(),
     SigmaZero(steps=200),
     BrendelBethge(steps=100),

@@ -26,15 +26,14 @@ class Constant:
     """The smallest constant c that still yields an adversarial: ten times as much as long as nothing is found, then bisected.
 
     Args:
-        first: Where to start.
-        like: (n,) gives number, type and device.
+        first: (n,) where to start.
 
     Attributes:
         c: (n,) the constants to try.
     """
 
-    def __init__(self, first: float, like: Tensor) -> None:
-        self.c = torch.full_like(like, first)
+    def __init__(self, first: Tensor) -> None:
+        self.c = first
         self._lower, self._upper = torch.zeros_like(self.c), torch.full_like(self.c, LARGEST)
 
     def update(self, found: Tensor) -> None:
