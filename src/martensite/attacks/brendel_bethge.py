@@ -47,7 +47,7 @@ class BrendelBethge(Attack):
     momentum: float = Field(default=0.8, ge=0.0, lt=1.0)
     starts: PositiveInt = 100
     top: int = Field(default=3, ge=2)
-    search: int = Field(default=10, ge=2)
+    search: int = Field(default=8, ge=1)
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1", "l0")
@@ -81,7 +81,7 @@ class BrendelBethge(Attack):
     def _start(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Nearest:
         """Adversarials next to the boundary."""
         nearest = Nearest(oracle, x, y, threat)
-        classes = rivals(oracle.logits(x), y, self.top) if threat.goal == "untargeted" else None
+        classes = rivals(nearest.clean(), y, self.top) if threat.goal == "untargeted" else None
         euclidean = threat if threat.norm in ("l2", "linf") else ThreatModel(norm="l2", eps=1.0, box=threat.box, goal=threat.goal)
         everyone = torch.arange(len(x), device=x.device)
         cross(oracle, nearest, x, everyone, y, classes, euclidean, START_STEPS, START_OVERSHOOT)

@@ -59,7 +59,7 @@ class CW(Attack):
     c: PositiveFloat | None = None
     confidence: NonNegativeFloat = 0.0
     abort_early: bool = True
-    search: NonNegativeInt = 6
+    search: NonNegativeInt = 4
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l2", "linf")

@@ -45,7 +45,7 @@ class DDN(Attack):
     steps: PositiveInt = 100
     init_norm: PositiveFloat | None = None
     gamma: float = Field(default=0.05, gt=0.0, lt=1.0)
-    search: NonNegativeInt = 4
+    search: NonNegativeInt = 3
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l2",)
@@ -58,7 +58,7 @@ class DDN(Attack):
         tiny = torch.finfo(x.dtype).tiny
         farthest = length(torch.maximum(x - low, high - x), "l2")
         first = eps = torch.full_like(farthest, (self.init_norm or 0.0) * (high - low))
-        clean = oracle.logits(x)
+        clean = nearest.clean()
         temperature = torch.maximum(margin(clean, y).abs() / CLEAN_MARGIN, rounding(clean))[:, None]
         temperature = torch.where(temperature > 0, temperature, 1.0)
         odds = ascend("odds", y, threat.goal)  # the direction of cross-entropy, which alone counts here

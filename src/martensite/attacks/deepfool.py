@@ -40,7 +40,7 @@ class DeepFool(Attack):
     steps: PositiveInt = 50
     overshoot: NonNegativeFloat = 0.02
     top: int = Field(default=10, ge=2)
-    search: NonNegativeInt = 6
+    search: NonNegativeInt = 4
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l2", "linf")
@@ -49,7 +49,7 @@ class DeepFool(Attack):
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x_{i+1} = x_i + r_i until another class wins."""
         nearest = Nearest(oracle, x, y, threat)
-        classes = rivals(oracle.logits(x), y, self.top) if threat.goal == "untargeted" else None
+        classes = rivals(nearest.clean(), y, self.top) if threat.goal == "untargeted" else None
         cross(oracle, nearest, x, torch.arange(len(x), device=x.device), y, classes, threat, self.steps, self.overshoot)
         nearest.approach(self.search)
         return nearest.point

@@ -49,7 +49,7 @@ class EAD(Attack):
     beta: NonNegativeFloat = 0.01
     c: PositiveFloat | None = None
     abort_early: bool = True
-    search: NonNegativeInt = 6
+    search: NonNegativeInt = 5
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l1",)

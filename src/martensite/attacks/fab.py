@@ -49,7 +49,7 @@ class FAB(Attack):
     beta: float = Field(default=0.9, ge=0.0, le=1.0)
     eta: PositiveFloat = 1.05
     top: int = Field(default=10, ge=2)
-    search: NonNegativeInt = 5
+    search: NonNegativeInt = 4
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
@@ -60,7 +60,7 @@ class FAB(Attack):
         nearest = Nearest(oracle, x, y, threat)
         runs: list[Tensor | None] = [None]
         if threat.goal == "untargeted":
-            classes = rivals(oracle.logits(x), y, self.top if self.targets is None else self.targets + 1)
+            classes = rivals(nearest.clean(), y, self.top if self.targets is None else self.targets + 1)
             runs = [classes] if self.targets is None else [column[:, None] for column in classes.unbind(1)]
         for restart in range(self.restarts):
             for classes_of_run in runs:

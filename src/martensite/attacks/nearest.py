@@ -31,11 +31,18 @@ class Nearest:
         self._oracle, self._x, self._y, self._threat, self.confidence = oracle, x, y, threat, confidence
         self.point = oracle.found = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        self._leads, self._clean_leads = torch.zeros_like(self.distance), torch.full_like(self.distance, torch.nan)
 
     @property
     def found(self) -> Tensor:
         """(n,) bool: there is an adversarial."""
         return self.distance.isfinite()
+
+    def clean(self) -> Tensor:
+        """(n, K) logits of the clean inputs, which `approach` then needn't ask for."""
+        logits = self._oracle.logits(self._x)
+        self._clean_leads = self.lead(logits).to(self._leads.dtype)
+        return logits
 
     def lead(self, logits: Tensor, rows: Tensor | None = None) -> Tensor:
         """(m,) by how much the goal is reached, less what rounding may take away: positive for an adversarial."""
@@ -53,7 +60,8 @@ class Nearest:
         Returns:
             (m,) bool: the points that are adversarial.
         """
-        adversarial = self.lead(logits, rows) > 0
+        lead = self.lead(logits, rows).to(self._leads.dtype)
+        adversarial = lead > 0
         everyone = torch.arange(len(self._x), device=point.device) if rows is None else rows
         chosen = adversarial.nonzero().squeeze(1)
         places = everyone[chosen]
@@ -61,6 +69,7 @@ class Nearest:
         distance = length(point - self._x[places], self._threat.norm)
         nearer = distance < self.distance[places]
         self.point[places[nearer]], self.distance[places[nearer]] = point[nearer], distance[nearer]
+        self._leads[places[nearer]] = lead[chosen[nearer]]
         return adversarial
 
     def approach(self, passes: int, chosen: Tensor | None = None) -> None:
@@ -70,22 +79,24 @@ class Nearest:
         at a tenth of the lead instead of zero, or rounding would decide on which side of the boundary it ends.
 
         Args:
-            passes: Forward passes, one of them at the clean input; fewer than 2 change nothing.
+            passes: Forward passes on the segment, besides one at the clean input, once; 0: nothing is changed.
             chosen: (n,) bool: whose; None: everybody's.
         """
         rows = (self.found if chosen is None else self.found & chosen).nonzero().squeeze(1)
-        if passes < 2 or not len(rows):
+        if not passes or not len(rows):
             return
+        if len(unknown := rows[self._clean_leads[rows].isnan()]):
+            leads = self.lead(self._oracle.logits(self._x[unknown], unknown), unknown)
+            self._clean_leads[unknown] = leads.to(self._leads.dtype)
         x, outer = self._x[rows], self.point[rows]
         low, high = torch.zeros_like(self.distance[rows]), torch.ones_like(self.distance[rows])
-        both = self._oracle.logits(torch.cat([x, outer]), rows).chunk(2)
-        low_lead, high_lead = self.lead(both[0], rows), self.lead(both[1], rows)
-        for _ in range(passes - 2):
+        low_lead, high_lead = self._clean_leads[rows], self._leads[rows]
+        for _ in range(passes):
             aim = INSIDE * high_lead
             weight = high - (high - low) * ((high_lead - aim) / (high_lead - low_lead)).clamp(0.0, 1.0).nan_to_num(0.0)
             point = (x + columns(weight, x) * (outer - x)).clamp_(*self._threat.box)
             logits = self._oracle.logits(point, rows)
-            lead, inside = self.lead(logits, rows), self.note(point, logits, rows)
+            lead, inside = self.lead(logits, rows).to(high_lead.dtype), self.note(point, logits, rows)
             high, high_lead = torch.where(inside, weight, high), torch.where(inside, lead, high_lead)
             low, low_lead = torch.where(inside, low, weight), torch.where(inside, low_lead, lead)
 

@@ -42,7 +42,7 @@ class SuperDeepFool(Attack):
     deepfool_steps: PositiveInt = 100
     overshoot: NonNegativeFloat = 0.02
     top: int = Field(default=10, ge=2)
-    search: NonNegativeInt = 10
+    search: NonNegativeInt = 8
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l2",)
@@ -51,7 +51,7 @@ class SuperDeepFool(Attack):
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x <- DeepFool(x); x <- x_0 + (x - x_0) . w / |w|^2 w."""
         nearest = Nearest(oracle, x, y, threat)
-        classes = rivals(oracle.logits(x), y, self.top) if threat.goal == "untargeted" else None
+        classes = rivals(nearest.clean(), y, self.top) if threat.goal == "untargeted" else None
         point, rows = x, torch.arange(len(x), device=x.device)
         for _ in range(self.steps):
             before = nearest.distance[rows]
