@@ -13,10 +13,10 @@ import torch
 import yaml
 from torch import nn
 
-from martensite.attacks import ATTACKS, Oracle, attack, undisturbed
+from martensite.attacks import ATTACKS, Oracle, attack
 from martensite.core.errors import AccessError, ThreatError
 from martensite.core.rng import streams
-from martensite.models import Access, Classifier
+from martensite.models import Access, Classifier, undisturbed
 from martensite.threat import Constraints, ThreatModel, violations
 
 # Settings that keep a search short where its outcome doesn't matter; without an entry, the defaults.

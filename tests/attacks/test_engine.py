@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import FGSM, PGD, Attack, HopSkipJump, Oracle, Square, attack
+from martensite.attacks import FAB, FGSM, PGD, Attack, HopSkipJump, Oracle, Square, attack
+from martensite.attacks.ensemble import Ensemble
 from martensite.core.errors import AccessError, ConfigError, DataError, ModelError, ThreatError
 from martensite.models import Access, Classifier
 from martensite.threat import ThreatModel
@@ -502,3 +503,73 @@ def test_a_caller_in_inference_mode_gets_the_same_result():
         inside = attack(PGD(steps=5), model, x + 0.0, y, ThreatModel(eps=0.2))
     assert not inside.error.any()
     assert torch.equal(usual.adversarial, inside.adversarial)
+
+
+class Precisions(nn.Module):
+    """Notes in which precision each pass is made."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.seen = net(), []
+
+    def forward(self, x):
+        out = self.net(x)
+        self.seen.append(out.dtype)
+        return out
+
+
+def test_a_least_distance_is_searched_in_bfloat16_only_where_success_in_the_ball_is_what_counts():
+    wrapped = Precisions()
+    model, x = Classifier(wrapped, 3), torch.rand(30, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    wrapped.seen.clear()
+    attack(FAB(steps=3), model, x, y, ThreatModel(eps=0.01), precision="bfloat16")
+    assert set(wrapped.seen) == {torch.float32}
+    wrapped.seen.clear()
+    attack(Alone(), model, x, y, ThreatModel(eps=0.01), precision="bfloat16")
+    assert torch.bfloat16 in wrapped.seen
+
+
+class Alone(Ensemble):
+    """An ensemble of one minimum-norm attack."""
+
+    kind: Literal["alone"] = "alone"
+
+    def members(self, threat, classes):
+        yield FAB(steps=3)
+
+
+class TrustsRoundedAnswers(Attack):
+    """Looks for the nearest, takes bfloat16 at its word, and finds the way in float32 alone."""
+
+    kind: Literal["trusts_rounded_answers"] = "trusts_rounded_answers"
+    needs: ClassVar = Access.GRADIENTS
+    norms: ClassVar = ("linf",)
+    bounded: ClassVar[bool] = False
+
+    def perturb(self, oracle, x, y, threat, rng):
+        logits, _ = oracle.gradient(x, lambda logits: logits[:, 0])
+        exact = bool((logits != logits.bfloat16()).any())
+        return x + (0.09 if exact else 1e-6)
+
+
+class Trusting(Ensemble):
+    """An ensemble of that."""
+
+    kind: Literal["trusting"] = "trusting"
+
+    def members(self, threat, classes):
+        yield TrustsRoundedAnswers()
+
+
+def test_what_a_search_for_the_nearest_wrongly_took_for_broken_in_bfloat16_is_searched_again_in_float32():
+    """The class changes halfway along the float32 way, which the search in bfloat16 doesn't go."""
+    linear = nn.Linear(1, 2)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+        linear.bias.copy_(torch.tensor([0.35001, -0.35001]))
+    x = torch.full((8, 1), 0.3)
+    result = attack(Trusting(), Classifier(linear, 2), x, torch.zeros(8, dtype=torch.int64), THREAT, precision="bfloat16")
+    assert result.success.all()
+    assert torch.allclose(result.distance, torch.tensor(0.09), atol=1e-6)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import DDN, EOT, FGSM, PGD, Attack, Oracle, attack, undisturbed
+from martensite.attacks import DDN, EOT, FGSM, PGD, Attack, Oracle, attack
 from martensite.attacks.eot import Expectation
 from martensite.attacks.losses import ascend
 from martensite.core.errors import ThreatError
 from martensite.core.rng import streams
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 
 THREAT = ThreatModel(eps=0.1)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import Budget, Oracle, undisturbed
+from martensite.attacks import Budget, Oracle
 from martensite.attacks.budget import Ledger
 from martensite.attacks.losses import ascend
 from martensite.core.errors import AccessError, BudgetError, ModelError
-from martensite.models import Access, Classifier
+from martensite.models import Access, Classifier, undisturbed
 
 
 def linear(dtype=torch.float32):

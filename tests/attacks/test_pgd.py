@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import FGSM, PGD, Oracle, attack, undisturbed
+from martensite.attacks import FGSM, PGD, Oracle, attack
 from martensite.core.errors import ConfigError
 from martensite.core.rng import streams
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 from martensite.threat.linf import Linf
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import PGD, UAP, Oracle, attack, undisturbed
+from martensite.attacks import PGD, UAP, Oracle, attack
 from martensite.core.rng import streams
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 
 EPS = {"linf": 0.05, "l2": 0.2, "l1": 0.4}

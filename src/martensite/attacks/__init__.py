@@ -26,7 +26,7 @@ from martensite.attacks.losses import register_loss
 from martensite.attacks.natural import corrupt
 from martensite.attacks.nes import NES
 from martensite.attacks.one_pixel import OnePixel
-from martensite.attacks.oracle import Oracle, undisturbed
+from martensite.attacks.oracle import Oracle
 from martensite.attacks.patch import Patch
 from martensite.attacks.pgd import PGD
 from martensite.attacks.result import AttackResult
@@ -87,5 +87,4 @@ __all__ = [
     "corrupt",
     "register_loss",
     "transfer",
-    "undisturbed",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from martensite.attacks.attack import Attack
 from martensite.attacks.budget import Budget, Ledger
-from martensite.attacks.oracle import Oracle, undisturbed
+from martensite.attacks.oracle import Oracle
 from martensite.attacks.result import AttackResult
 from martensite.attacks.run import Run
 from martensite.attacks.store import Store
@@ -21,6 +21,7 @@ from martensite.core.errors import ConfigError, DataError, ThreatError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import streams
 from martensite.data.checks import check_inputs, check_labels
+from martensite.models import undisturbed
 from martensite.models.access import Access, Model
 from martensite.threat import ThreatModel
 
@@ -110,9 +111,9 @@ def attack(
         member: Attack | None = next(members)
         while member is not None and len(todo := run.todo()) and not run.decided:
             rng = streams(seed, f"attack/{member.kind}", places).to(model.device)
-            # A least distance ends on the decision boundary, of which bfloat16 draws another one; and its rounding hides the
-            # small gains that a search by scores lives on.
-            exact = kind == "float32" or not member.bounded or member.needs < Access.GRADIENTS
+            # A least distance, where it is the answer, ends on the decision boundary, of which bfloat16 draws another one; and
+            # its rounding hides the small gains that a search by scores lives on.
+            exact = kind == "float32" or not method.bounded or member.needs < Access.GRADIENTS
             if kind == "bfloat16" and exact:
                 oracles.append(Oracle(searched, surrogate is None, "float32", ledger))
             run.attack(member, oracles[-1 if exact else 0], rng, todo, listener, member is method)

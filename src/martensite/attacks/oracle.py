@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from martensite.attacks.budget import Ledger
+from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.core.errors import AccessError, BudgetError
 from martensite.models.access import Access, Model
@@ -195,7 +196,7 @@ class Oracle:
             logits = self._widen(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
             if self.model.dtype == torch.float16:
-                gradient = _through_half(loss, logits, leaf)
+                gradient = through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         if self._fresh:
@@ -308,46 +309,3 @@ def _pass_size(model: Model, x: Tensor) -> int:
     if x.device.type != "cpu" or not isinstance(model, nn.Module):
         return max(len(x), 1)
     return torch.get_num_threads() * max(64, 50_000 // max(x[0].numel(), 1)) if len(x) else 1
-
-
-def _through_half(loss: Loss, logits: Tensor, leaf: Tensor) -> Tensor:
-    """The gradient through a float16 model, sent back at unit size: below 6e-8, as a confident sample's is, it would vanish."""
-    outer = logits.detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(loss(outer).sum(), outer)
-    size = slope.abs().amax(1, keepdim=True).clamp_min(torch.finfo(slope.dtype).tiny)
-    (gradient,) = torch.autograd.grad(logits, leaf, slope / size)
-    return gradient * size.view(-1, *[1] * (leaf.dim() - 1))
-
-
-@contextmanager
-def undisturbed(model: Model) -> Iterator[None]:
-    """Evaluation mode and frozen parameters inside the block; every flag as it was found after it, also after an error."""
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = [(module, module.training) for module in model.modules()]
-    frozen = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    try:
-        model.eval()
-        for parameter, _ in frozen:
-            parameter.requires_grad_(False)
-        with _differentiable(model):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, required in frozen:
-            parameter.requires_grad_(required)
-
-
-@contextmanager
-def _differentiable(model: nn.Module) -> Iterator[None]:
-    """cuDNN has no backward pass for a recurrent layer in evaluation mode; torch's own kernels have."""
-    cudnn = torch.backends.cudnn
-    before = cudnn.enabled
-    try:
-        if before and any(isinstance(module, nn.RNNBase) for module in model.modules()):
-            cudnn.enabled = False
-        yield
-    finally:
-        cudnn.enabled = before

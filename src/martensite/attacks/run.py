@@ -149,7 +149,9 @@ class Run:
                 rows[unfinished],
                 cut or f"the budget of {self.ledger.budget.sample_seconds:g} seconds a sample is spent",
             )
-        self.doubtful[rows] = oracle.claimed & ~record.success[rows]
+        moved = (candidate != self.clean[rows]).flatten(1).any(1)  # a search for the nearest returns the clean input for none
+        claimed = oracle.claimed if method.bounded else moved & verdict.within
+        self.doubtful[rows] = claimed & ~record.success[rows]
 
     def _fresh(self, candidate: Tensor, jury: Jury) -> Tensor:
         return torch.stack([self.arbiter.ballot(candidate) for _ in range(jury.draws)])

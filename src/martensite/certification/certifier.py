@@ -7,14 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from martensite.attacks import undisturbed
 from martensite.certification.pool import BLOCK
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError, DataError, ModelError
 from martensite.core.events import Listener, silent
 from martensite.core.registry import Registry
 from martensite.data.checks import check_inputs, check_labels
-from martensite.models import Classifier, probe
+from martensite.models import Classifier, probe, undisturbed
 from martensite.threat import ThreatModel
 
 ABSTAIN = -1

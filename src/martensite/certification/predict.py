@@ -11,14 +11,13 @@ import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from martensite.attacks import undisturbed
 from martensite.certification.certifier import ABSTAIN, check_function, pass_size
 from martensite.certification.plan import Plan
 from martensite.certification.pool import Pool
 from martensite.certification.sampled import Sampled
 from martensite.core.errors import ConfigError
 from martensite.data.checks import check_inputs
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 
 
 @dataclass(frozen=True, eq=False)

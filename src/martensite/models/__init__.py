@@ -14,6 +14,7 @@ from martensite.models.resnet18 import ResNet18
 from martensite.models.small_cnn import SmallCNN
 from martensite.models.text_transformer import TextTransformer
 from martensite.models.trades_cnn import TradesCNN
+from martensite.models.undisturbed import undisturbed
 from martensite.models.vit_tiny import ViTTiny
 from martensite.models.wide_resnet import WideResNet
 
@@ -40,5 +41,6 @@ __all__ = [
     "check_logits",
     "describe",
     "probe",
+    "undisturbed",
     "with_bpda",
 ]

@@ -3,8 +3,7 @@
 import torch
 from safetensors import SafetensorError, safe_open
 
-from martensite.attacks import undisturbed
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.pipeline.context import Run
 from martensite.reporting import Pair
 

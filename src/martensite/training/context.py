@@ -9,11 +9,11 @@ from pydantic import PrivateAttr
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from martensite.attacks import FGSM, PGD, Attack, Oracle, undisturbed
+from martensite.attacks import FGSM, PGD, Attack, Oracle
 from martensite.attacks.losses import Loss
 from martensite.core.errors import ConfigError, ThreatError
 from martensite.core.rng import Streams
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 from martensite.training.ledger import Ledger
 from martensite.training.memory import Memory

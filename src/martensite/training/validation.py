@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from martensite.attacks import PGD, Oracle, attack, undisturbed
+from martensite.attacks import PGD, Oracle, attack
 from martensite.attacks.engine import BATCH
 from martensite.core.errors import ModelError
 from martensite.core.rng import derive
 from martensite.data.dataset import Dataset
 from martensite.data.split import representative_order
-from martensite.models import Classifier
+from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 from martensite.training.guards import Figures, Guards
 from martensite.training.ledger import Ledger, Passes
