@@ -153,7 +153,9 @@ def fast(options: argparse.Namespace) -> Figures:
         rows = {"fast": hardened(options, start, recipe, seed, f"seed {seed}, fast recipe")}
         for mix in (0.5, 0.0):
             objective = mt.objectives.PGDAT(mix=mix, attack=mt.attacks.PGD(steps=10))
-            rows[f"pgd10_mix{mix:g}"] = hardened(options, start, objective, seed, f"seed {seed}, PGD-10 mix {mix:g}")
+            rows[f"pgd10_mix{mix:g}"] = hardened(
+                options, start, objective, seed, f"seed {seed}, PGD-10 mix {mix:g}", attack_precision=options.attack_precision
+            )
         for row in rows.values():
             # The standard model came for options.standard_epochs epochs of one forward and one backward pass.
             row["times_standard_training"] = row["standard_epochs"] / options.standard_epochs
@@ -287,6 +289,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--eps", type=float, help="default 0.2; collapse and madry 0.3")
+    parser.add_argument(
+        "--attack-precision", default="float32", choices=["float32", "bfloat16"], help="of fast's PGD-10 training"
+    )
     parser.add_argument("--train-eps", type=float, help="of hardening, where it differs from --eps")
     parser.add_argument("--steps", type=int, default=10, help="of madry's search in training")
     parser.add_argument("--validate-every", type=int, default=1, help="epochs, of madry")

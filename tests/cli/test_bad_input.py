@@ -28,6 +28,8 @@ CASES = {
     "setting of the objective": ("harden hard --out q --objective trades --set bta=1", ["no key 'bta'", "did you mean 'beta'"]),
     "setting of the training": ("harden hard --out q --set settings.epoch=1", ["'epoch'", "did you mean 'epochs'"]),
     "setting of a missing phase": ("harden hard --out q --set 3.mix=0.1", ["of phase 3", "count from 1"]),
+    "surrogates for nobody": ("harden hard --out q --surrogate hard", ["only ensemble_at"]),
+    "ensemble_at alone": ("harden hard --out q --objective ensemble_at", ["has no surrogates", "--surrogate"]),
     "unknown guard": ("harden hard --out q --guard divergance", ["no guard 'divergance'", "did you mean 'divergence'"]),
     "no guard and a guard": ("harden hard --out q --guard none --guard divergence", ["none stands alone"]),
     "floor that is no fraction": ("harden hard --out q --floor 97", ["floor is 97", "less than 1"]),

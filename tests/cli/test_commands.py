@@ -80,6 +80,12 @@ def test_harden_json_takes_the_bundles_threat_model(here, call_json):
     assert without_timing(again.document) == without_timing(result.document)
 
 
+def test_harden_makes_adversarials_on_a_held_model(here, call_json):
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--objective", "ensemble_at", "--epochs", 1)
+    one, other = (call_json(*words, "--surrogate", held, "--out", f"by_{held}").document for held in ("hard", "baseline"))
+    assert one["digest"] != other["digest"]  # the adversarials of another model lead elsewhere
+
+
 def test_harden_says_what_it_traded_and_what_it_cost(here, call_json):
     words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--objective", "fgsm_at", "--epochs", 2)
     document = call_json(*words, "--lr", 0.01, "--batch-size", 16, "--guard", "none").document

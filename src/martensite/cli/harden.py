@@ -14,7 +14,8 @@ NAME = "harden"
 EXAMPLES = """Examples:\n
   martensite harden models/baseline --data digits --norm linf --eps 0.15 --out models/hardened\n
   martensite harden models/baseline --data mnist:data/mnist --eps 0.3 --recipe fast --floor 0.97 --out models/hardened\n
-  martensite harden models/baseline --eps 0.15 --objective trades --set beta=3 --set settings.lr=2e-3 --out models/hardened"""
+  martensite harden models/baseline --eps 0.15 --objective trades --set beta=3 --set settings.lr=2e-3 --out models/hardened\n
+  martensite harden models/baseline --eps 0.15 --objective ensemble_at --surrogate models/other --out models/hardened"""
 
 
 def command(
@@ -68,6 +69,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A held model that ensemble_at also makes adversarials on: a bundle folder or a factory. May repeat.",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Checkpoint = None,
     log: options.LogTo = None,
@@ -82,6 +91,7 @@ def command(
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json
     from martensite.cli.progress import Display
+    from martensite.core.errors import ConfigError
     from martensite.training import harden
     from martensite.training.ledger import Ledger
     from martensite.training.logs import read_log
@@ -94,6 +104,11 @@ def command(
     validation = options.dataset(data, "validation", label, scale, None)
     start = load_model(model, weights, training)
     threat = options.threat_model(norm, eps, constraints, start.threat, start.model.box)
+    if surrogate and "ensemble_at" not in plan.model_dump_json():
+        raise ConfigError(
+            "--surrogate was given", "only ensemble_at makes adversarials on held models", "--objective ensemble_at"
+        )
+    held = [load_model(source, None, training).model for source in surrogate or []]
     check_savable(start.model, out, shape=training.shape)
     with Display(quiet=json) as display:
         result = harden(
@@ -102,6 +117,7 @@ def command(
             threat,
             None,
             validation,
+            surrogates=held,
             recipe=plan,
             seed=seed,
             checkpoint=resume,

@@ -43,7 +43,7 @@ class EnsembleAT(Mixture):
         if not held:
             raise ConfigError(
                 "ensemble_at has no surrogates", "some adversarials are made on models that training can't change",
-                "give harden(..., surrogates=[...])",
+                "give harden(..., surrogates=[...]), or --surrogate MODEL",
             )  # fmt: skip
         own = 1.0 / (1 + len(held)) if self.own is None else self.own
         # The batch's first sample lends its stream.
