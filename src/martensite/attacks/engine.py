@@ -142,6 +142,8 @@ def attack(
         decided=run.decided,
         rejected=record.rejected,
         warnings=warnings(method, ballots[0] if surrogate is None else None, oracles),
+        flat=sum(oracle.flat for oracle in oracles),
+        seen=sum(oracle.seen for oracle in oracles),
     )
 
 

@@ -26,6 +26,8 @@ class AttackResult:
         decided: The run stopped there: fewer samples than the bound can be robust.
         rejected: Candidates that the verifier found outside ball or box. Any at all is a fault of the attack.
         warnings: What bears on how far the outcome can be trusted.
+        flat: Samples whose gradient was zero in every feature where the search began.
+        seen: Samples whose first gradient was looked at.
     """
 
     adversarial: Tensor
@@ -42,6 +44,8 @@ class AttackResult:
     decided: bool = False
     rejected: int = 0
     warnings: tuple[str, ...] = ()
+    flat: int = 0
+    seen: int = 0
 
     @property
     def robust(self) -> Tensor:

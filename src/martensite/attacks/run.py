@@ -8,7 +8,7 @@ from martensite.attacks.budget import Ledger
 from martensite.attacks.memory import out_of_memory
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.record import Record
-from martensite.attacks.store import Store
+from martensite.attacks.store import Store, counts
 from martensite.attacks.verify import Jury, judge
 from martensite.core.errors import AccessError, BudgetError, ConfigError, ModelError, StorageError, ThreatError
 from martensite.core.events import Event, Listener
@@ -116,7 +116,7 @@ class Run:
 
     def _search(self, method: Attack, oracle: Oracle, rows: Tensor, rng: Streams) -> Tensor:
         """The attack's candidates for these samples, from the store if an earlier run left them there."""
-        x, aim, before = self.clean[rows], self.aim[rows], (oracle.forwards, oracle.backwards)
+        x, aim, before = self.clean[rows], self.aim[rows], counts(oracle)
         file = None if self.store is None else self.store.name(method, x, aim, rng.keys)
         if self.store is not None and file is not None and (kept := self.store.read(file, oracle)) is not None:
             return kept

@@ -42,7 +42,7 @@ class Store:
     def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path:
         """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,)."""
         batch = b"".join(part.cpu().contiguous().numpy().tobytes() for part in (x, aim, keys))
-        title = canonical_json({**self._run, "attack": method.model_dump(mode="json"), "batch": sha256(batch)})
+        title = canonical_json({**self._run, "attack": method.model_dump(mode="json"), "batch": sha256(batch), "counts": 4})
         return self.folder / f"{sha256(title.encode()).removeprefix('sha256:')[:32]}.safetensors"
 
     def read(self, file: Path, oracle: Oracle) -> Tensor | None:
@@ -52,12 +52,18 @@ class Store:
         except (OSError, SafetensorError):
             return None
         oracle.spent, oracle.claimed = kept["spent"].to(oracle.spent.device), kept["claimed"].to(oracle.spent.device)
-        passes = kept["passes"].tolist()
-        oracle.forwards, oracle.backwards = oracle.forwards + passes[0], oracle.backwards + passes[1]
+        forwards, backwards, flat, seen = kept["passes"].tolist()
+        oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
+        oracle.flat, oracle.seen = oracle.flat + flat, oracle.seen + seen
         return kept["candidate"].to(oracle.spent.device)
 
-    def write(self, file: Path, candidate: Tensor, oracle: Oracle, before: tuple[int, int]) -> None:
-        """Keep a batch; ``before`` are the oracle's pass counts when it began."""
-        passes = torch.tensor([oracle.forwards - before[0], oracle.backwards - before[1]])
+    def write(self, file: Path, candidate: Tensor, oracle: Oracle, before: tuple[int, ...]) -> None:
+        """Keep a batch; ``before`` are the oracle's `counts` when it began."""
+        passes = torch.tensor(counts(oracle)) - torch.tensor(before)
         tensors = {"candidate": candidate, "spent": oracle.spent, "claimed": oracle.claimed, "passes": passes}
         write_bytes(file, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
+
+
+def counts(oracle: Oracle) -> tuple[int, ...]:
+    """What an oracle has counted: passes forwards and backwards, flat gradients, gradients looked at."""
+    return oracle.forwards, oracle.backwards, oracle.flat, oracle.seen

@@ -28,13 +28,18 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
             "saturate and gradients vanish, so robustness may be overestimated; return the logits, without the softmax"
         )
     flat, seen = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen"))
-    if flat > FLAT * seen:
-        found.append(
-            f"{method.kind}: the gradient is exactly zero where the search began for {flat:,} of {seen:,} samples: it is masked, "
-            "or the loss is saturated, so robustness may be overestimated; try the loss margin or dlr, an attack by scores such "
-            "as square, or BPDA for a stage without a gradient"
-        )
-    return tuple(found)
+    return (*found, *gradient_warning(method.kind, flat, seen))
+
+
+def gradient_warning(kind: str, flat: int, seen: int) -> tuple[str, ...]:
+    """What there is to say of an attack that found the gradient zero on ``flat`` of the ``seen`` samples; nothing, if on few."""
+    if flat <= FLAT * seen:
+        return ()
+    return (
+        f"{kind}: the gradient is exactly zero where the search began for {flat:,} of {seen:,} samples: it is masked, "
+        "or the loss is saturated, so robustness may be overestimated; try the loss margin or dlr, an attack by scores such "
+        "as square, or BPDA for a stage without a gradient",
+    )
 
 
 def probabilities(logits: Tensor) -> bool:
