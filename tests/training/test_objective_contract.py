@@ -16,12 +16,12 @@ from martensite.training.context import Context
 from martensite.training.objectives import Standard
 
 SETTINGS = TrainingSettings(epochs=2, batch_size=32, lr=5e-3, validation_attack=PGD(steps=2))
-# What can't be built without arguments; without an entry, the defaults.
-NEEDED = {"multi_norm": {"others": {"l1": 0.3}}}
+# What can't be built without arguments, or needs others on so little data; without an entry, the defaults.
+NEEDED = {"multi_norm": {"others": {"l1": 0.3}}, "consistency": {"sigma": 0.1}}
 MODES = [("multi_norm", {"others": {"l1": 0.3}, "mode": mode}) for mode in ("max", "msd")]
 MEMBERS = [(name, NEEDED.get(name, {})) for name in OBJECTIVES.names()] + MODES
 IDS = [name + (f"-{options['mode']}" if "mode" in options else "") for name, options in MEMBERS]
-UNHARMED = {"standard", "gaussian"}  # without an adversary
+UNHARMED = {"standard", "gaussian", "consistency"}  # without an adversary
 
 # On digits, where standard training leaves 0.08: what every objective clears within eight epochs.
 DIGITS_THREAT, FLOOR = ThreatModel(eps=0.15), 0.3

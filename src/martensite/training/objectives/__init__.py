@@ -2,6 +2,7 @@
 
 from martensite.training.objectives.alp import ALP
 from martensite.training.objectives.awp import AWP
+from martensite.training.objectives.consistency import Consistency
 from martensite.training.objectives.ensemble_at import EnsembleAT
 from martensite.training.objectives.fgsm_at import FGSMAT
 from martensite.training.objectives.free import Free
@@ -27,6 +28,7 @@ __all__ = [
     "NFGSM",
     "PGDAT",
     "TRADES",
+    "Consistency",
     "EnsembleAT",
     "Free",
     "FreeLB",
