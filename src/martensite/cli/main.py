@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from martensite import __version__
-from martensite.cli import attack, certify, evaluate, gate, harden, report, run, sweep, train
+from martensite.cli import attack, certify, evaluate, gate, harden, keys, report, run, sign, sweep, train, verify
 from martensite.core.errors import MartensiteError
 
 USAGE, BUG, INTERRUPTED = 2, 70, 130
@@ -25,8 +25,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (run, train, harden, sweep, attack, evaluate, certify, gate, report):
+for module in (run, train, harden, sweep, attack, evaluate, certify, sign, verify, gate, report):
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
+app.add_typer(keys.app)
 
 
 @app.callback(invoke_without_command=True)
@@ -74,5 +75,5 @@ def _end(words: list[str], error: MartensiteError, debug: bool, code: int) -> in
 
 
 def _command(words: list[str]) -> str:
-    known = {command.name for command in app.registered_commands}
+    known = {*(command.name for command in app.registered_commands), *(group.name for group in app.registered_groups)}
     return f"martensite {words[0]}" if words[0] in known else "martensite"

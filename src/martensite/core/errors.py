@@ -10,6 +10,7 @@
     │   ├── ArtifactError           a missing, truncated, altered or unsafe file
     │   └── RunError                a run directory that belongs to something else
     ├── BudgetError                 a query or time budget is spent
+    ├── SignatureError              a signature that does not hold, or that nobody trusted made
     └── StorageError                the disk refused a write: nothing half-written stays; exit code 2 as well
 
 `MartensiteError` is also what the command line turns into one line on stderr; anything else is a bug and keeps its
@@ -73,6 +74,10 @@ class RunError(InputError):
 
 class BudgetError(MartensiteError):
     """A budget of queries or seconds is spent."""
+
+
+class SignatureError(MartensiteError):
+    """What was signed was altered, or signed by someone who isn't trusted with it: exit code 1."""
 
 
 class StorageError(MartensiteError):

@@ -1,0 +1,85 @@
+"""The files of a model, each with its SHA-256: only regular files, only folders that hold some, no links of any kind."""
+
+import hashlib
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from martensite.core.errors import ArtifactError
+
+CHUNK = 2**20
+DEEPEST = 100  # folders in folders
+
+
+def list_files(path: Path, *, besides: Path | None = None) -> dict[str, Path]:
+    """Name (relative, POSIX; ``"."`` for a single file) to path, sorted as the model-signing format sorts.
+
+    Args:
+        path: A folder or a file.
+        besides: A file in it that does not count: the signature itself.
+
+    Raises:
+        ArtifactError: a link, a pipe, a device, an empty folder, or nothing at all: what no signature can speak of.
+    """
+    if path.is_symlink():
+        raise ArtifactError(f"{path} is a symbolic link", "a signature covers files, not where links point", "give its target")
+    if path.is_file():
+        return {".": path}
+    found: dict[PurePosixPath, Path] = {}
+    _walk(path, PurePosixPath(), found, besides.resolve() if besides is not None else None)
+    return {str(name): found[name] for name in sorted(found)}
+
+
+def digest_files(files: dict[str, Path]) -> dict[str, str]:
+    """Name to SHA-256 in hex, several files at a time (hashing leaves the interpreter's lock).
+
+    Raises:
+        ArtifactError: a file that can't be read, or is no regular file any more.
+    """
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return dict(zip(files, pool.map(digest_file, files.values()), strict=True))
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a regular file, in hex; links are not followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ArtifactError(f"{path} is no regular file", "only regular files are signed", "remove it")
+            hasher = hashlib.sha256()
+            buffer = memoryview(bytearray(CHUNK))
+            while count := file.readinto(buffer):
+                hasher.update(buffer[:count])
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="fetch the model again") from None
+    return hasher.hexdigest()
+
+
+def root_digest(digests: dict[str, str]) -> str:
+    """The digest of a whole model: SHA-256 over its files' digests, in order (model-signing v1.0, subject)."""
+    return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values())).hexdigest()
+
+
+def _walk(folder: Path, name: PurePosixPath, found: dict[PurePosixPath, Path], besides: Path | None) -> None:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ArtifactError(f"{folder} can't be read: {error.strerror}", remedy="give a bundle folder or a file") from None
+    before = len(found)
+    if len(name.parts) > DEEPEST:
+        raise ArtifactError(f"{folder} lies deeper than {DEEPEST} folders", "no model does", "remove it")
+    for entry in entries:
+        if not entry.name.isprintable():
+            raise ArtifactError(f"{entry.path!r} has a name that can't be shown", "names are printable Unicode", "rename it")
+        path, mode = Path(entry.path), entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            _walk(path, name / entry.name, found, besides)
+        elif not stat.S_ISREG(mode):
+            kind = "symbolic link" if stat.S_ISLNK(mode) else "pipe, a socket or a device"
+            raise ArtifactError(f"{path} is a {kind}", "only regular files are signed", "put the file itself there")
+        elif besides is None or path.resolve() != besides:
+            found[name / entry.name] = path
+    if len(found) == before:
+        raise ArtifactError(f"{folder} is an empty folder", "no signature speaks of what holds no file", "remove it")
