@@ -426,3 +426,24 @@ def test_a_long_path_is_not_broken_and_brackets_are_no_markup(here, call):
     place = here / "a folder [red] with :smile: and a long name, so that the line is wider than any terminal" / "[bold]out"
     result = call("report", "run", "--out", place / "page.html")
     assert result.out.splitlines()[-1] == f"Report: {place}/page.html"
+
+
+def test_evaluate_under_several_threat_models(here, call, call_json):
+    words = ("evaluate", "hard", "--data", "data.npz", "--threat", "linf:0.05", "--threat", "l2:0.1", "--suite", "quick")
+    result = call_json(*words, "--out", "u", "--store", "kept")
+    assert result.code == 0
+    assert [report["threat"]["norm"] for report in result.document["reports"]] == ["linf", "l2"]
+    assert json.loads((here / "u/report.json").read_text()) == result.document
+    assert (here / "u/threat-2/report.html").exists()
+    assert list((here / "kept").glob("*.safetensors"))
+    robust = [report["robust_accuracy"]["count"] for report in result.document["reports"]]
+    assert result.document["union_accuracy"]["count"] <= min(robust)
+    assert "Union of 2 threat models" in call(*words, "--store", "kept").out
+    assert call(*words, "--eps", "0.1").code == 2
+    assert call(*words[:4], "--threat", "linf").code == 2
+
+
+def test_evaluate_keeps_adversarials(here, call_json):
+    words = ("evaluate", "baseline", "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--adversarials", "a.safetensors")
+    assert call_json(*words).code == 0
+    assert (here / "a.safetensors").exists()

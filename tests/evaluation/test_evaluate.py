@@ -372,10 +372,18 @@ def test_a_targeted_goal_is_refused(linear, data):
     refused(ThreatError, "targeted", linear, data, ThreatModel(eps=0.1, goal="targeted"), "quick")
 
 
-def test_a_norm_that_an_attack_does_not_support_is_refused(linear, data):
-    refused(ThreatError, "fgsm does not support l1", linear, data, ThreatModel(norm="l1", eps=0.1), "quick")
-    suite = Suite(name="curve", attacks=(PGD(),), curve=(0.5,), curve_attack=FGSM())
-    refused(ThreatError, "fgsm does not support l1", linear, data, ThreatModel(norm="l1", eps=0.1), suite)
+def test_a_norm_that_no_attack_supports_is_refused(linear, data):
+    alone = Suite(name="one", attacks=(FGSM(),))
+    refused(ThreatError, "fgsm does not support l1", linear, data, ThreatModel(norm="l1", eps=0.1), alone)
+
+
+def test_what_does_not_fit_is_left_out_and_named(linear, data):
+    threat = ThreatModel(norm="l1", eps=0.1)
+    suite = Suite(name="curve", attacks=(PGD(steps=2), FGSM()), curve=(0.5,), curve_attack=FGSM())
+    report = evaluate(linear, data, threat, suite)
+    assert [row.name for row in report.attacks] == ["pgd"]
+    assert report.left_out == ("fgsm does not support l1",)
+    assert [point.eps for point in report.curve] == [0.0, 0.1]
     without = Suite(name="no curve", attacks=(PGD(steps=1),), curve_attack=FGSM())
     evaluate(linear, data, ThreatModel(norm="l1", eps=0.1), without)
 

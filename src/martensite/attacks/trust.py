@@ -10,6 +10,10 @@ from martensite.attacks.oracle import Oracle
 from martensite.models.access import Access
 
 FLAT = 0.1  # a warning is due if the gradient vanishes on more than this share of the samples
+PROBABILITIES = (
+    "the model's outputs are probabilities (none negative, each sample's sum is 1) where logits are needed: losses "
+    "saturate and gradients vanish, so robustness may be overestimated; return the logits, without the softmax"
+)
 SUM = 1e-3  # how far from one the sum of a sample's outputs may be
 
 
@@ -23,10 +27,7 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
     """
     found = []
     if method.needs >= Access.GRADIENTS and logits is not None and probabilities(logits):
-        found.append(
-            "the model's outputs are probabilities (none negative, each sample's sum is 1) where logits are needed: losses "
-            "saturate and gradients vanish, so robustness may be overestimated; return the logits, without the softmax"
-        )
+        found.append(PROBABILITIES)
     flat, seen = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen"))
     return (*found, *gradient_warning(method.kind, flat, seen))
 

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from martensite.cli import options
+from martensite.core.errors import ConfigError
 
 NAME = "evaluate"
 EXAMPLES = """Examples:\n
   martensite evaluate models/hardened --data digits\n
-  martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/"""
+  martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/\n
+  martensite evaluate models/hardened --data digits --threat linf:0.1 --threat l2:0.5 --suite adaptive"""
 
 
 def command(
@@ -19,7 +21,19 @@ def command(
     norm: options.NormOption = None,
     eps: options.Eps = None,
     constraints: options.Rules = None,
-    suite: Annotated[str, typer.Option(metavar="SUITE", help="quick, standard, or a YAML file.")] = "standard",
+    threats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threat",
+            metavar="NORM:EPS",
+            help="Instead of --norm and --eps: linf:8/255; may repeat, and the union is reported as well.",
+            show_default=False,
+        ),
+    ] = None,
+    suite: Annotated[
+        str,
+        typer.Option(metavar="SUITE", help="quick, standard, adaptive, full, black-box, tabular, or a YAML file."),
+    ] = "standard",
     split: options.Split = None,
     label: options.Label = None,
     scale: options.Scale = None,
@@ -30,32 +44,79 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", file_okay=False, help="Folder for report.json and report.html.", show_default=False),
     ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            file_okay=False,
+            help="Folder for what is finished: a run that was cut off goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    adversarials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Keep the nearest adversarials there (safetensors).", show_default=False
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
     from martensite.cli.model_source import load_model
-    from martensite.cli.output import print_json, robustness_table, show_errors, show_warnings
+    from martensite.cli.output import print_json, robustness_table, show_errors, show_union, show_warnings
     from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
-    from martensite.evaluation import evaluate, load_suite
+    from martensite.evaluation import RobustnessReport, UnionReport, evaluate, load_suite, union
     from martensite.reporting import render_robustness
 
     chosen = load_suite(suite)
     inputs = options.dataset(data, split, label, scale, samples)
     source = load_model(model, weights, inputs)
-    threat = options.threat_model(norm, eps, constraints, source.threat, source.model.box)
+    box = source.model.box
+    stated = options.threat_models(threats or [], norm, eps, constraints, source.threat, box)
+    if adversarials is not None and len(stated) > 1:
+        raise ConfigError(
+            f"--adversarials was given with {len(stated)} threat models", "one file holds one's", "give one --threat"
+        )
     with Display(quiet=json) as display:
-        report = evaluate(source.model, inputs, threat, chosen, seed=seed, engine=LocalEngine(), listener=display)
+        reports = [
+            evaluate(
+                source.model,
+                inputs,
+                threat,
+                chosen,
+                seed=seed,
+                engine=LocalEngine(),
+                store=store,
+                adversarials=adversarials,
+                listener=display,
+            )
+            for threat in stated
+        ]
+    whole: RobustnessReport | UnionReport = reports[0] if len(reports) == 1 else union(reports)
     if out is not None:
-        write_text(out / "report.html", render_robustness(report))
-        report.save(out / "report.json")
+        for report, folder in zip(reports, _folders(out, len(reports)), strict=True):
+            write_text(folder / "report.html", render_robustness(report))
+            report.save(folder / "report.json")
+        whole.save(out / "report.json")
     if json:
-        print_json(report.model_dump(mode="json"))
-    else:
+        print_json(whole.model_dump(mode="json"))
+        return 0
+    for report in reports:
         show(robustness_table((model, report)))
         show_errors(report.errors)
         show_warnings(report.warnings)
-        if out is not None:
-            show(f"Report: {plain(out / 'report.html')}")
+        if report.left_out:
+            show(plain(f"Not run: {'; '.join(report.left_out)}."))
+    if isinstance(whole, UnionReport):
+        show_union(whole)
+    if out is not None:
+        for folder in _folders(out, len(reports)):
+            show(f"Report: {plain(folder / 'report.html')}")
     return 0
+
+
+def _folders(out: Path, n: int) -> list[Path]:
+    """Where the reports of n threat models go."""
+    return [out] if n == 1 else [out / f"threat-{number}" for number in range(1, n + 1)]

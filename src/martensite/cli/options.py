@@ -119,6 +119,32 @@ def threat_model(
     )
 
 
+def threat_models(
+    stated: list[str],
+    norm: str | None,
+    eps: str | None,
+    rules: Path | None,
+    bundled: "ThreatModel | None",
+    box: tuple[float, float],
+) -> "list[ThreatModel]":
+    """Those that ``--threat NORM:EPS`` states, or the one of `threat_model`.
+
+    Raises:
+        ThreatError: none is stated, or in two ways.
+        ConfigError: one that can't be read.
+    """
+    if not stated:
+        return [threat_model(norm, eps, rules, bundled, box)]
+    if norm is not None or eps is not None:
+        raise ThreatError(
+            "--threat was given with --norm or --eps", "a threat model is stated once", "leave --norm and --eps out"
+        )
+    pairs = [one.partition(":") for one in stated]
+    if bad := next((one for one, (_, colon, _) in zip(stated, pairs, strict=True) if not colon), None):
+        raise ConfigError(f"--threat {bad}", "it is NORM:EPS", "e.g. --threat linf:8/255")
+    return [threat_model(name, radius, rules, bundled, box) for name, _, radius in pairs]
+
+
 def parameters(kind: str, settings: list[str]) -> dict[str, Any]:
     """``kind`` and ``["steps=10"]`` as the mapping that a registry builds from.
 

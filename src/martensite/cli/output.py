@@ -7,6 +7,7 @@ from rich.table import Table
 
 from martensite.cli.progress import plain, show
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, Verdict
+from martensite.evaluation.union import UnionReport
 
 if TYPE_CHECKING:
     from martensite.training.sweep import SweepResult
@@ -28,10 +29,17 @@ def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
         table.add_column(plain(name), justify="right")
     table.add_row("clean", *[str(report.clean_accuracy) for _, report in named])
     for row in range(len(first.attacks)):
-        table.add_row(first.attacks[row].name, *[str(report.attacks[row].robust_accuracy) for _, report in named])
+        only = " (what was left)" if first.attacks[row].scope == "survivors" else ""
+        beside = "" if first.attacks[row].in_threat else " (beside the threat model)"
+        table.add_row(first.attacks[row].name + only + beside, *[str(report.attacks[row].robust_accuracy) for _, report in named])
     table.add_section()
     table.add_row("[bold]robust (worst case)", *[f"[bold]{report.robust_accuracy}" for _, report in named])
     return table
+
+
+def show_union(report: UnionReport) -> None:
+    """The worst of several threat models, sample by sample."""
+    show(f"[bold]Union of {len(report.reports)} threat models: {report.union_accuracy}[/] withstand all of them.")
 
 
 def trade_table(threat: str, clean_before: Rate, clean_after: Rate, robust_before: Rate, robust_after: Rate) -> Table:

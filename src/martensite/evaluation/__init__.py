@@ -5,6 +5,7 @@ from martensite.evaluation.evaluate import evaluate
 from martensite.evaluation.intervals import clopper_pearson, paired_difference, wilson
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
 from martensite.evaluation.suite import Suite, load_suite
+from martensite.evaluation.union import UnionReport, evaluate_union, union
 
 __all__ = [
     "CertificationReport",
@@ -12,11 +13,14 @@ __all__ = [
     "RobustnessReport",
     "RunReport",
     "Suite",
+    "UnionReport",
     "Verdict",
     "clopper_pearson",
     "evaluate",
+    "evaluate_union",
     "load_suite",
     "paired_difference",
     "summarise_certificates",
+    "union",
     "wilson",
 ]

@@ -2,186 +2,163 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from martensite.attacks import Attack, AttackResult, attack
+from martensite.attacks.trust import PROBABILITIES, probabilities
 from martensite.core.engine import Engine
-from martensite.core.errors import ThreatError
+from martensite.core.errors import ModelError, ThreatError
 from martensite.core.events import Event, Listener, silent
 from martensite.data.dataset import Dataset
-from martensite.evaluation.report import AttackRow, CurvePoint, DataRecord, Environment, Outcome, Rate, RobustnessReport
+from martensite.evaluation.answers import answers
+from martensite.evaluation.fit import Fitted, Job, fit
+from martensite.evaluation.gather import Adversarials
+from martensite.evaluation.report import CurvePoint, DataRecord, Environment, Rate, RobustnessReport
 from martensite.evaluation.suite import Suite, load_suite
-from martensite.models import Classifier, probe
-from martensite.models.digest import model_digest
+from martensite.evaluation.tally import Tally
+from martensite.evaluation.work import SHARD, Piece, Work
+from martensite.models import Access, Classifier, Model, check_logits, probe
+from martensite.models.digest import identity
 from martensite.threat import ThreatModel
+
+GRID = 24  # points of a curve that distances draw at no cost
 
 
 def evaluate(
-    model: Classifier,
+    model: Model,
     data: Dataset,
     threat: ThreatModel,
     suite: str | Path | Suite = "standard",
     *,
     seed: int = 0,
     engine: Engine | None = None,
+    store: Path | None = None,
+    adversarials: Path | None = None,
     listener: Listener = silent,
 ) -> RobustnessReport:
     """Measure robustness.
 
     Args:
-        model: The model; left as it was.
+        model: The model; left as it was. One that only answers queries is attacked by the suite's attacks that need no more.
         data: Labelled samples, not used in training.
         threat: What the adversary may do.
         suite: A shipped suite's name, a YAML file, or a `Suite`.
         seed: Of all randomness.
         engine: Where the attacks run; None: in this process, one after the other.
-        listener: Gets an event an attack.
+        store: Folder for what is finished, from which a run that was killed goes on, to the same report.
+        adversarials: File to keep the nearest adversarial of each broken sample in (safetensors: ``index``, ``adversarial``).
+        listener: Gets an event an attack and shard of samples.
 
     Returns:
         The report; the same for the same seed but for ``timing``.
 
     Raises:
-        DataError, ModelError, ThreatError, ConfigError: bad input, before any attack starts.
+        DataError, ModelError, ThreatError, AccessError, ConfigError: bad input, before any attack starts.
     """
     suite = load_suite(suite)
     if threat.goal != "untargeted":
         raise ThreatError(
             "the threat model's goal is targeted", "robust accuracy is about any wrong class", "use goal untargeted"
         )
-    probe(model, data.x[:2])
-    for method in (*suite.attacks, *((suite.curve_attack,) if suite.curve and suite.curve_attack else ())):
-        method.check(model, threat)
+    try_out(model, data.x[:2])
+    if store is not None and identity(model).startswith("unnamed:"):
+        raise ModelError(
+            f"a {type(model).__name__} was given with a store",
+            "its answers can't be recognised by a digest, so nobody could tell whose they are",
+            "give it a digest, or leave store= out",
+        )
+    fitted = fit(suite, model, threat, data.shape)
     started = time.perf_counter()
-    plan = list(_plan(suite, threat, data))
-    work = _Work(model, data, seed)
-    results: list[AttackResult] = []
-    for done, (job, result) in enumerate(zip(plan, (engine.map if engine else map)(work, plan), strict=True), start=1):
-        results.append(result)
-        robust = float(result.robust.float().mean())
-        listener(Event("evaluate", done, len(plan), "attack", {"robust": robust}, f"{job.name} at eps {job.threat.eps:.4g}"))
-    return _summarise(model, data, threat, suite, seed, plan, results, time.perf_counter() - started)
+    found = None if adversarials is None else Adversarials(data)
+    tally = measure(Work(model, data, seed, store, found is not None), fitted, engine, listener, found)
+    if found is not None and adversarials is not None:
+        found.save(adversarials)
+    return _summarise(model, data, threat, suite, seed, fitted, tally, time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One attack at one eps; ``multiple`` is None for the suite's own attacks."""
-
-    name: str
-    method: Attack
-    threat: ThreatModel
-    multiple: float | None = None
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What an engine runs: picklable, so that it can run elsewhere."""
-
-    model: Classifier
-    data: Dataset
-    seed: int
-
-    def __call__(self, job: _Job) -> AttackResult:
-        return attack(job.method, self.model, self.data.x, self.data.y, job.threat, seed=self.seed)
-
-
-def _plan(suite: Suite, threat: ThreatModel, data: Dataset) -> Iterator[_Job]:
-    for method in suite.attacks:
-        alone = sum(other.kind == method.kind for other in suite.attacks) == 1
-        name = method.kind if alone else _full_name(method)
-        yield _Job(name, method, threat)
-    least = 1.0 if threat.norm == "l0" else 0.0  # an L0 eps counts features
-    widest = threat.ball.diameter(data.x[0].numel(), threat.box)
-    for multiple in suite.curve:
-        if suite.curve_attack is not None and multiple not in (0.0, 1.0) and least <= multiple * threat.eps <= widest:
-            yield _Job(suite.curve_attack.kind, suite.curve_attack, threat.at(multiple * threat.eps), multiple)
+def measure(
+    work: Work, fitted: Fitted, engine: Engine | None = None, listener: Listener = silent, found: Adversarials | None = None
+) -> Tally:
+    """Run what fits on all samples of the work's data: first every job of its own, then the cascade on what is left."""
+    n = len(work.data)
+    tally, everything = Tally(n, fitted.jobs), torch.arange(n)
+    done, total = 0, -(-n // SHARD) * (len(fitted.jobs) + len(fitted.cascade))
+    layers: list[tuple[Job, ...]] = [layer for layer in (fitted.jobs, *((job,) for job in fitted.cascade)) if layer]
+    for layer in layers:
+        if layer[0].role == "survivors":
+            tally.add(layer)
+        rows = everything if layer is layers[0] else (tally.correct & ~tally.broken).nonzero().flatten()
+        pieces = [Piece(job, part) for job in layer for part in torch.split(rows, SHARD) if len(part)]
+        for piece, measured in zip(pieces, (engine.map if engine else map)(work, pieces), strict=True):
+            tally.of(piece.job).take(piece.rows, measured)
+            if found is not None:
+                found.take(piece, measured)
+            done += 1
+            left = float((tally.of(piece.job).robust[piece.rows]).float().mean())
+            text = f"{piece.job.name} at eps {piece.job.threat.eps:.4g}"
+            listener(Event("evaluate", done, max(total, done), "attack", {"robust": left}, text))
+    return tally
 
 
-def _full_name(method: Attack) -> str:
-    """Kind and whatever was set, to tell apart two of a kind: ``"pgd(steps=50, loss=margin)"``."""
-    given = method.model_dump(mode="json", exclude_defaults=True)
-    return f"{method.kind}({', '.join(f'{key}={value}' for key, value in given.items())})" if given else method.kind
+def try_out(model: Model, x: Tensor) -> None:
+    """Ask a model about a few inputs (n, *d) and check what comes out.
+
+    Raises:
+        ModelError: it fails on them, or its answer isn't (n, K) finite numbers.
+    """
+    if isinstance(model, Classifier):
+        probe(model, x)
+    else:
+        check_logits(model(x.to(model.device, model.dtype)), len(x), model.classes)
 
 
 def _summarise(
-    model: Classifier,
-    data: Dataset,
-    threat: ThreatModel,
-    suite: Suite,
-    seed: int,
-    plan: list[_Job],
-    results: list[AttackResult],
-    seconds: float,
+    model: Model, data: Dataset, threat: ThreatModel, suite: Suite, seed: int, fitted: Fitted, tally: Tally, seconds: float
 ) -> RobustnessReport:
-    n = len(data)
-    own = [(job, result) for job, result in zip(plan, results, strict=True) if job.multiple is None]
-    correct = own[0][1].correct
-    broken_by: list[str | None] = [None] * n
-    errors = torch.zeros(n, dtype=torch.bool)
-    rows = []
-    for job, result in own:
-        errors |= result.error
-        for index in (result.success & correct).nonzero().flatten().tolist():
-            broken_by[index] = broken_by[index] or job.name
-        rows.append(
-            AttackRow(
-                name=job.name,
-                attack=job.method.model_dump(mode="json"),
-                robust_accuracy=Rate.of(int(result.robust.sum()), n),
-                broken=int((result.success & correct).sum()),
-                errors=int(result.error.sum()),
-                forwards=result.forwards,
-                backwards=result.backwards,
-                rejected=result.rejected,
-            )
-        )
-    outcomes = tuple(_outcome(bool(correct[i]), broken_by[i], bool(errors[i])) for i in range(n))
-    worst = Rate.of(outcomes.count("robust"), n)
-    clean = Rate.of(int(correct.sum()), n)
+    n, outcomes = len(data), tally.outcomes()
+    clean, worst = Rate.of(int(tally.correct.sum()), n), Rate.of(outcomes.count("robust"), n)
     points = {0.0: clean, threat.eps: worst}
-    points |= {
-        job.threat.eps: Rate.of(int(result.robust.sum()), n)
-        for job, result in zip(plan, results, strict=True)
-        if job.multiple is not None
-    }
-    warnings = [line for result in results for line in (*result.messages, *result.warnings)]
-    faults = [_rejection(job, result.rejected) for job, result in zip(plan, results, strict=True) if result.rejected]
-    return RobustnessReport(
-        model_digest=model_digest(model),
-        data=record(data),
-        threat=threat,
-        suite=suite.name,
-        seed=seed,
-        clean_accuracy=clean,
-        robust_accuracy=worst,
-        attacks=tuple(rows),
-        curve=tuple(CurvePoint(eps=eps, accuracy=rate) for eps, rate in sorted(points.items())),
-        outcomes=outcomes,
-        broken_by=tuple(broken_by),
-        warnings=tuple(dict.fromkeys(warnings)),
-        errors=tuple(faults),
-        environment=Environment.here(),
-        timing={"total": seconds} | {job.name: result.seconds for job, result in own},
+    points |= {eps: Rate.of(tally.accuracy_at(eps), n) for eps in _levels(suite, fitted, tally, threat) if eps not in points}
+    access: dict[Access, str] = {Access.GRADIENTS: "gradients", Access.SCORES: "scores", Access.DECISIONS: "decisions"}
+    return RobustnessReport.model_validate(
+        {
+            "model_digest": identity(model),
+            "data": record(data),
+            "threat": threat,
+            "suite": suite.name,
+            "seed": seed,
+            "clean_accuracy": clean,
+            "robust_accuracy": worst,
+            "attacks": tally.rows(),
+            "curve": tuple(CurvePoint(eps=eps, accuracy=rate) for eps, rate in sorted(points.items())),
+            "outcomes": outcomes,
+            "broken_by": tally.broken_by(),
+            "distances": tuple(distance if isfinite(distance) else None for distance in tally.nearest.tolist()),
+            "access": access[model.access],
+            "left_out": fitted.left_out,
+            "warnings": (*_outputs(model, data.x[:SHARD]), *tally.warnings()),
+            "errors": tally.faults(),
+            "environment": Environment.here(),
+            "timing": {"total": seconds} | {one.job.name: one.seconds for one in tally.own},
+        }
     )
+
+
+def _outputs(model: Model, x: Tensor) -> tuple[str, ...]:
+    return (PROBABILITIES,) if model.access is Access.GRADIENTS and probabilities(answers(model, x)) else ()
+
+
+def _levels(suite: Suite, fitted: Fitted, tally: Tally, threat: ThreatModel) -> Iterator[float]:
+    """The eps of the security curve: where it was measured, and between those wherever distances say what there is."""
+    yield from (one.job.threat.eps for one in tally.curve)
+    if fitted.distances is not None and suite.curve:
+        most = max(*suite.curve, 1.0) * threat.eps
+        yield from (most * step / GRID for step in range(1, GRID + 1))
 
 
 def record(data: Dataset) -> DataRecord:
     """What a report says about a dataset."""
     return DataRecord(name=data.name, split=data.split, n=len(data), classes=data.classes, shape=data.shape, digest=data.digest)
-
-
-def _rejection(job: _Job, count: int) -> str:
-    return (
-        f"{job.name} at eps {job.threat.eps:.4g}: the verifier rejected {count} of its candidates, which lay outside what the "
-        "threat model allows; that is a fault of the attack, and says nothing about the model"
-    )
-
-
-def _outcome(correct: bool, broken_by: str | None, error: bool) -> Outcome:
-    if not correct:
-        return "misclassified"
-    if broken_by is not None:
-        return "broken"
-    return "error" if error else "robust"

@@ -15,7 +15,7 @@ from martensite.certification import CertificateRecord
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError
 from martensite.core.files import write_text
-from martensite.evaluation.intervals import clopper_pearson
+from martensite.evaluation.rate import Rate as Rate
 from martensite.threat import ThreatModel
 
 Outcome = Literal["robust", "broken", "misclassified", "error"]
@@ -44,49 +44,24 @@ class Report(Config):
             raise ArtifactError(f"{path} is no {cls.__name__}: {first}", "it is truncated, or another kind of file") from None
 
 
-class Rate(Config):
-    """A fraction of samples with its interval.
-
-    Attributes:
-        value: count / n.
-        low: Lower end of the interval.
-        high: Upper end.
-        count: Samples that count.
-        n: Samples in all.
-        confidence: Of the interval.
-        method: How the interval was made.
-    """
-
-    value: float
-    low: float
-    high: float
-    count: int
-    n: int
-    confidence: float = 0.95
-    method: Literal["clopper-pearson"] = "clopper-pearson"
-
-    @classmethod
-    def of(cls, count: int, n: int, confidence: float = 0.95) -> "Rate":
-        """The rate ``count / n`` with its exact interval."""
-        low, high = clopper_pearson(count, n, confidence)
-        return cls(value=count / n, low=low, high=high, count=count, n=n, confidence=confidence)
-
-    def __str__(self) -> str:
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-
 class AttackRow(Config):
     """One attack of a suite.
 
     Attributes:
         name: What the table shows, e.g. ``"pgd"``.
         attack: The attack's configuration, from which it can be rebuilt.
-        robust_accuracy: Share of all samples that stayed correct under it; errors count against.
-        broken: Samples it turned from correct to wrong.
+        robust_accuracy: Share of all samples that stayed correct under it; errors count against. With ``scope`` ``"survivors"``:
+            under it and every attack before it, because what those had broken it never saw.
+        broken: Samples it turned from correct to wrong, of those it ran on.
         errors: Samples it could not be run on.
         forwards: Forward passes times samples.
         backwards: Backward passes times samples.
         rejected: Candidates that the verifier refused.
+        scope: ``"all"``: it ran on every sample that is correct without an attack. ``"survivors"``: on those alone that no attack
+            before it had broken, so its own success rate is ``broken / attacked`` and is not that of the attacks on all samples.
+        attacked: Samples it ran on, correct without an attack; None in reports of older versions.
+        in_threat: False: an attack by its own transformations (rotations, weather), which no ball holds. It stands beside the
+            threat model and counts for nothing in the worst case.
     """
 
     name: str
@@ -97,6 +72,14 @@ class AttackRow(Config):
     forwards: int
     backwards: int
     rejected: int = 0
+    scope: Literal["all", "survivors"] = "all"
+    attacked: int | None = None
+    in_threat: bool = True
+
+    @property
+    def success_rate(self) -> Rate | None:
+        """Share of the samples it ran on that it broke, with the exact interval; None if it ran on none, or nobody counted."""
+        return Rate.of(self.broken, self.attacked) if self.attacked else None
 
 
 class CurvePoint(Config):
@@ -149,6 +132,11 @@ class RobustnessReport(Report):
         curve: Security curve: accuracy over eps.
         outcomes: One a sample, in the order of the data.
         broken_by: For each sample the first attack that broke it; None if none did.
+        distances: For each sample the distance of the nearest adversarial that any attack found, within eps or beyond it; 0 if it
+            was misclassified from the start, None if none was found. Empty in reports of older versions.
+        access: What the adversary was taken to see of the model. Figures for a model that was only queried say nothing about an
+            adversary who has its weights.
+        left_out: Attacks of the suite that did not fit this model or threat model, and why.
         warnings: What bears on trust.
         errors: Faults of the harness itself, such as candidates that the verifier refused; any at all makes it no evidence.
         timing: Seconds by attack, and in all; differs from run to run.
@@ -166,6 +154,9 @@ class RobustnessReport(Report):
     curve: tuple[CurvePoint, ...]
     outcomes: tuple[Outcome, ...]
     broken_by: tuple[str | None, ...]
+    distances: tuple[float | None, ...] = ()
+    access: Literal["gradients", "scores", "decisions"] = "gradients"
+    left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     environment: Environment

@@ -11,19 +11,27 @@ from martensite.core.registry import member_of
 
 
 class Suite(Config):
-    """Attacks run in this order, each on every sample that is correct without an attack.
+    """Attacks in three roles: on every sample, on what is left, and for distances.
+
+    What doesn't fit a model or a norm is left out, and the report says so (see `fit`).
 
     Args:
         name: What reports call it.
-        attacks: At least one.
+        attacks: At least one; each runs on every sample that is correct without an attack, so their figures compare.
+        cascade: Then, one after the other, each on the samples that nothing before it has broken.
+        distances: A minimum-norm attack, on every sample: it gives each its distance, and the security curve every eps.
         curve: Multiples of the threat model's eps at which the security curve is measured; 1 comes from the attacks themselves.
-        curve_attack: What the other points are measured with.
+        curve_attack: What the other points are measured with, or checked if there are distances.
+        queries: What takes the place of attacks by gradients where the model only answers queries, in the order of the cascade.
     """
 
     name: str
     attacks: tuple[Annotated[Attack, member_of(ATTACKS)], ...]
+    cascade: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = ()
+    distances: Annotated[Attack, member_of(ATTACKS)] | None = None
     curve: tuple[float, ...] = ()
     curve_attack: Annotated[Attack, member_of(ATTACKS)] | None = None
+    queries: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = ()
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a suite that would measure nothing."""
@@ -33,14 +41,18 @@ class Suite(Config):
             )
         if any(multiple < 0 for multiple in self.curve):
             raise ConfigError(f"curve is {list(self.curve)}", "multiples of eps are not negative", "e.g. [0.25, 0.5, 0.75, 1.5]")
-        if self.curve and self.curve_attack is None:
+        if self.distances is not None and self.distances.bounded:
+            raise ConfigError(
+                f"distances is {self.distances.kind}", "only a minimum-norm attack measures distances", "e.g. distances: fmn"
+            )
+        if self.curve and self.curve_attack is None and self.distances is None:
             raise ConfigError(
                 f"suite {self.name!r} has a curve", "a curve needs its attack", "add curve_attack, e.g. {kind: pgd}"
             )
 
 
 def load_suite(source: "str | Path | Suite") -> Suite:
-    """A suite by name (``"quick"``, ``"standard"``), from a YAML file, or as it is.
+    """A suite by name (``"quick"``, ``"standard"``, ...), from a YAML file, or as it is.
 
     Raises:
         ConfigError: no such suite or file; the message lists the known ones.

@@ -5,6 +5,7 @@ import hashlib
 import torch
 
 from martensite.core.config import canonical_json
+from martensite.models.access import Model
 from martensite.models.classifier import Classifier
 
 
@@ -22,3 +23,13 @@ def model_digest(model: Classifier) -> str:
         hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return "sha256:" + hasher.hexdigest()
+
+
+def identity(model: Model) -> str:
+    """What a report calls a model: its digest, where it has one, or else where its answers come from.
+
+    A black box may name itself by an attribute ``digest``; ``"unnamed:..."`` recognises nothing.
+    """
+    if isinstance(model, Classifier):
+        return model_digest(model)
+    return str(getattr(model, "digest", None) or f"unnamed:{type(model).__name__}")

@@ -3,6 +3,7 @@
 from martensite.attacks import Attack
 from martensite.certification import certify
 from martensite.core.errors import ThreatError
+from martensite.evaluation.fit import fit
 from martensite.models import build, probe
 from martensite.pipeline.context import Run
 
@@ -29,9 +30,9 @@ def check_plan(run: Run) -> None:
     plan.threat.check_clean(data.x)
     model = build(plan.model, data.shape, data.classes, mean=plan.mean, std=plan.std, box=plan.threat.box, seed=plan.seed)
     probe(model, data.x[:2])
-    shown = (plan.suite.curve_attack,) if plan.suite.curve else ()
     trained = (*vars(plan.harden.objective).values(), plan.harden.settings.validation_attack)
-    for part in (*plan.attack, *plan.suite.attacks, *shown, *trained):
+    for part in (*plan.attack, *trained):
         if isinstance(part, Attack):
             part.check(model, plan.threat)
+    fit(plan.suite, model, plan.threat, data.shape)
     certify(model, data.x[:1], data.y[:1], plan.certify.method, threat=plan.threat, seed=plan.seed)  # says if it never could

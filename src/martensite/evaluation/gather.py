@@ -1,0 +1,39 @@
+"""The adversarials of an evaluation: of each broken sample the nearest that was found, in a file of its own."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from martensite.core.files import write_bytes
+from martensite.data.dataset import Dataset
+from martensite.evaluation.work import Measured, Piece
+
+
+class Adversarials:
+    """Keeps the nearest adversarial of each sample.
+
+    Args:
+        data: The clean samples.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        self.points = data.x.clone()
+        self.distance = torch.full((len(data),), torch.inf, dtype=torch.float64)
+
+    def take(self, piece: Piece, measured: Measured) -> None:
+        """Look at what a piece brought; attacks beyond the ball and points of the curve have their own eps and don't count."""
+        if measured.adversarial is None or piece.job.role == "curve" or not piece.job.method.ball:
+            return
+        distance = measured.distance[measured.broken]
+        rows = piece.rows[measured.broken]
+        nearer = distance < self.distance[rows]
+        self.points[rows[nearer]] = measured.adversarial[nearer].to(self.points)
+        self.distance[rows[nearer]] = distance[nearer]
+
+    def save(self, file: Path) -> None:
+        """Write ``index`` int64 (k,), ``adversarial`` (k, *d) and ``distance`` float64 (k,) of the k broken samples."""
+        index = self.distance.isfinite().nonzero().flatten()
+        write_bytes(
+            file, save({"index": index, "adversarial": self.points[index].contiguous(), "distance": self.distance[index]})
+        )

@@ -1,0 +1,157 @@
+"""A piece of an evaluation: one attack on a shard of the samples, run anywhere, kept on disk, and reduced before it travels.
+
+Pieces hold no adversarials unless they are asked for, so memory doesn't grow with the number of attacks. A piece's draws belong
+to its samples (see `core.rng`), so how the samples are divided into shards changes nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from martensite.attacks import AttackResult, attack
+from martensite.core.config import canonical_json
+from martensite.core.files import sha256, write_bytes
+from martensite.data.dataset import Dataset
+from martensite.evaluation.fit import Job
+from martensite.models import Classifier, Model
+from martensite.models.digest import identity
+
+SHARD = 1000
+COUNTS = ("forwards", "backwards", "rejected", "flat", "seen")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What to run: a job on the samples at these positions, int64 (m,)."""
+
+    job: Job
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a piece.
+
+    Attributes:
+        correct: (m,) bool, without an attack.
+        broken: (m,) bool: correct, and an adversarial within the threat model was found.
+        error: (m,) bool.
+        distance: (m,) float64 of an adversarial that was found, within eps or not; infinite if there is none.
+        forwards, backwards, rejected, flat, seen: See `AttackResult`.
+        seconds: Wall time.
+        messages: What went wrong.
+        adversarial: (k, *d) of the broken ones, in their order, if they are kept.
+    """
+
+    correct: Tensor
+    broken: Tensor
+    error: Tensor
+    distance: Tensor
+    forwards: int
+    backwards: int
+    rejected: int
+    flat: int
+    seen: int
+    seconds: float
+    messages: tuple[str, ...]
+    adversarial: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an engine runs: picklable, so that it can run elsewhere.
+
+    Attributes:
+        model: Under attack.
+        data: All samples.
+        seed: Of all randomness.
+        store: Folder for finished pieces and batches; None: nothing is kept.
+        keep: Adversarials travel with the piece.
+    """
+
+    model: Model
+    data: Dataset
+    seed: int
+    store: Path | None = None
+    keep: bool = False
+
+    def __call__(self, piece: Piece) -> Measured:
+        """Run it, or read it where an earlier run left it."""
+        file = None if self.store is None else self.store / f"{self._name(piece)}.safetensors"
+        if file is not None and (found := _read(file)) is not None:
+            return found
+        batches = self.store / "batches" if self.store is not None and isinstance(self.model, Classifier) else None
+        job, rows = piece.job, piece.rows
+        result = attack(
+            job.method,
+            self.model,
+            self.data.x[rows],
+            self.data.y[rows],
+            job.threat,
+            seed=self.seed,
+            indices=rows,
+            store=batches,
+        )
+        measured = _reduce(job, result, self.keep)
+        if file is not None:
+            _write(file, measured)
+        return measured
+
+    def _name(self, piece: Piece) -> str:
+        title = {
+            "model": identity(self.model),
+            "data": self.data.digest,
+            "attack": piece.job.method.model_dump(mode="json"),
+            "threat": piece.job.threat.model_dump(mode="json"),
+            "rows": sha256(piece.rows.numpy().tobytes()),
+            "seed": self.seed,
+            "keep": self.keep,
+        }
+        return sha256(canonical_json(title).encode()).removeprefix("sha256:")[:32]
+
+
+def _reduce(job: Job, result: AttackResult, keep: bool) -> Measured:
+    broken = result.success & result.correct
+    distance = result.distance.double()
+    if job.method.bounded:
+        distance = torch.where(broken, distance, torch.inf)
+    elif job.method.ball:  # a search for the nearest may end beyond eps, at an adversarial all the same
+        distance = torch.where(result.error & ~broken, torch.inf, distance)
+    distance = torch.where(result.correct, distance, 0.0)
+    counts = {name: getattr(result, name) for name in COUNTS}
+    kept = result.adversarial[broken] if keep else None
+    return Measured(
+        result.correct,
+        broken,
+        result.error,
+        distance,
+        **counts,
+        seconds=result.seconds,
+        messages=result.messages,
+        adversarial=kept,
+    )
+
+
+def _write(file: Path, measured: Measured) -> None:
+    tensors = {name: getattr(measured, name) for name in ("correct", "broken", "error", "distance", "adversarial")}
+    tensors |= {"counts": torch.tensor([getattr(measured, name) for name in COUNTS])}
+    tensors |= {"seconds": torch.tensor(measured.seconds, dtype=torch.float64)}
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
+    write_bytes(file, save(whole, {"messages": json.dumps(measured.messages)}))
+
+
+def _read(file: Path) -> Measured | None:
+    try:
+        with safe_open(file, "pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            messages = tuple(json.loads(stored.metadata()["messages"]))
+    except (OSError, SafetensorError):
+        return None
+    counts = dict(zip(COUNTS, tensors.pop("counts").tolist(), strict=True))
+    seconds = float(tensors.pop("seconds"))
+    return Measured(**tensors, **counts, seconds=seconds, messages=messages)
