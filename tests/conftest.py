@@ -1,5 +1,7 @@
 """Tests run side by side: a thread each, or they wait for one another's. What is cached belongs to the test run."""
 
+import contextlib
+import io
 import os
 import tempfile
 
@@ -40,3 +42,32 @@ def loans():
         return ((rows - ends[:, 0]) / (ends[:, 1] - ends[:, 0])).to(dtype)
 
     return rules, draw
+
+
+DIGITS = """
+name: digits
+seed: 1
+data: {source: digits, limit: 200}
+threat: {norm: linf, eps: 0.05}
+model: {kind: mlp, hidden: [64]}
+train: {epochs: 12, batch_size: 32, lr: 1e-2}
+attack: [fgsm]
+harden:
+  objective: {kind: pgd_at, attack: {kind: pgd, steps: 2}}
+  settings: {epochs: 4, batch_size: 32, lr: 5e-3, validation_attack: {kind: pgd, steps: 2}}
+suite: {name: two, attacks: [fgsm, {kind: pgd, steps: 5}]}
+certify: {method: {kind: smoothing, sigma: 0.2, n: 60, selection: 10, alpha: 0.01}, samples: 4}
+gate: {min_clean_accuracy: 0}
+"""
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """A run on digits, small but whole: ``report.json`` is about the bundle ``model/``. Copy it before you change it."""
+    from martensite.cli.main import main
+
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "plan.yaml").write_text(DIGITS)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+        main(["run", str(folder / "plan.yaml"), "--out", str(folder / "run")])
+    return folder / "run"

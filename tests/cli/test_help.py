@@ -9,7 +9,7 @@ import pytest
 
 import martensite
 
-COMMANDS = ("run", "train", "harden", "sweep", "attack", "evaluate", "certify", "keys", "sign", "verify", "gate", "report")
+COMMANDS = ("run", "train", "harden", "sweep", "attack", "evaluate", "certify", "keys", "sign", "verify", "attest", "approve", "gate", "report")
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from martensite import __version__
-from martensite.cli import attack, certify, evaluate, gate, harden, keys, report, run, sign, sweep, train, verify
+from martensite.cli import approve, attack, attest, certify, evaluate, gate, harden, keys, report, run, scan, sign, sweep, train, verify
 from martensite.core.errors import MartensiteError
 
 USAGE, BUG, INTERRUPTED = 2, 70, 130
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (run, train, harden, sweep, attack, evaluate, certify, sign, verify, gate, report):
+for module in (run, train, harden, sweep, attack, evaluate, certify, sign, verify, attest, approve, gate, report, scan):
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
 
