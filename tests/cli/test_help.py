@@ -9,7 +9,22 @@ import pytest
 
 import martensite
 
-COMMANDS = ("run", "train", "harden", "sweep", "attack", "evaluate", "certify", "keys", "sign", "verify", "attest", "approve", "gate", "report")
+COMMANDS = (
+    "run",
+    "train",
+    "harden",
+    "sweep",
+    "attack",
+    "evaluate",
+    "certify",
+    "keys",
+    "sign",
+    "verify",
+    "attest",
+    "approve",
+    "gate",
+    "report",
+)
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")
 
 

@@ -8,7 +8,23 @@ from typing import Any
 import typer
 
 from martensite import __version__
-from martensite.cli import approve, attack, attest, certify, evaluate, gate, harden, keys, report, run, scan, sign, sweep, train, verify
+from martensite.cli import (
+    approve,
+    attack,
+    attest,
+    certify,
+    evaluate,
+    gate,
+    harden,
+    keys,
+    report,
+    run,
+    scan,
+    sign,
+    sweep,
+    train,
+    verify,
+)
 from martensite.core.errors import MartensiteError
 
 USAGE, BUG, INTERRUPTED = 2, 70, 130
