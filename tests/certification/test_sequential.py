@@ -25,7 +25,9 @@ METHODS = [
 
 
 def test_every_registered_method_is_tested_here():
-    assert {method.kind for method in METHODS} | {"patch_smoothing"} == set(CERTIFIERS.names())
+    assert {method.kind for method in METHODS} | {"patch_smoothing", "interval_bounds", "linear_bounds"} == set(
+        CERTIFIERS.names()
+    )
 
 
 def names(method):

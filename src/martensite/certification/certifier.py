@@ -33,6 +33,7 @@ class CertificateRecord(Config):
         spent: Bound on the chance of a false certificate for one input; 0 where nothing is random.
         dtype: Floating type that the model computed in.
         model_digest: Of weights and input conventions.
+        threat: The threat model, where the method certifies one.
     """
 
     method: dict[str, Any]
@@ -43,6 +44,7 @@ class CertificateRecord(Config):
     spent: float
     dtype: str
     model_digest: str
+    threat: ThreatModel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,8 @@ class Certificates:
         agreement: (n,) float64 share of the noisy copies that voted for the guessed class, an estimate of p_A; None where
             the method has no votes.
         record: What the certificates rest on.
+        margins: (n,) float64 lower bound, over the threat model's ball, on the logit of the clean prediction less the next one;
+            None where the method bounds none.
     """
 
     radius: Tensor
@@ -71,6 +75,7 @@ class Certificates:
     seconds: float
     agreement: Tensor | None = None
     record: CertificateRecord | None = None
+    margins: Tensor | None = None
 
     def certified(self, radius: float) -> Tensor:
         """(n,) bool: right class, and certified at this radius."""

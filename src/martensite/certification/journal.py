@@ -30,7 +30,7 @@ class Tally:
 
 
 class Journal:
-    """Tallies by an input's place in the run.
+    """Tallies, or other findings, by an input's place in the run.
 
     Args:
         folder: Where the file lies; one folder serves any number of runs.
@@ -55,19 +55,32 @@ class Journal:
     def read(self) -> dict[int, Tally]:
         """The tallies kept, by place."""
         kept: dict[int, Tally] = {}
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        for place, body in self.findings().items():
             try:
-                document = json.loads(line)
-                body = document["tally"]
-                if document["digest"] == self._digest(document["place"], body):
-                    kept[document["place"]] = Tally(int(body["samples"]), tuple(body["counts"]), int(body["level"]))
-            except (ValueError, KeyError, TypeError):
+                kept[place] = Tally(int(body["samples"]), tuple(body["counts"]), int(body["level"]))
+            except (KeyError, TypeError):
                 continue
         return kept
 
     def write(self, place: int, tally: Tally) -> None:
         """Keep one tally; it survives this process, whatever ends it."""
-        body = {**asdict(tally), "counts": list(tally.counts)}
+        self.keep(place, {**asdict(tally), "counts": list(tally.counts)})
+
+    def findings(self) -> dict[int, dict[str, Any]]:
+        """What was kept, by place."""
+        kept: dict[int, dict[str, Any]] = {}
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                document = json.loads(line)
+                body = document["tally"]
+                if document["digest"] == self._digest(document["place"], body):
+                    kept[document["place"]] = body
+            except (ValueError, KeyError, TypeError):
+                continue
+        return kept
+
+    def keep(self, place: int, body: dict[str, Any]) -> None:
+        """Keep what was found about one input, as JSON; it survives this process, whatever ends it."""
         try:
             self._file.write(canonical_json({"place": place, "tally": body, "digest": self._digest(place, body)}) + "\n")
             self._file.flush()
