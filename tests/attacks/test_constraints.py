@@ -29,7 +29,6 @@ from martensite.attacks import (
     Square,
     SuperDeepFool,
     attack,
-    undisturbed,
 )
 from martensite.attacks.losses import ascend
 from martensite.attacks.record import Record
@@ -37,7 +36,7 @@ from martensite.attacks.verify import judge
 from martensite.core.errors import DataError, ThreatError
 from martensite.core.rng import streams
 from martensite.data.table import load_table
-from martensite.models import BlackBox, Classifier
+from martensite.models import BlackBox, Classifier, undisturbed
 from martensite.threat import Constraints, ThreatModel, violations
 from martensite.training.context import Context
 

@@ -20,14 +20,13 @@ from martensite.attacks import (
     SigmaZero,
     SuperDeepFool,
     attack,
-    undisturbed,
 )  # fmt: skip
 from martensite.attacks.linear import boundary, rivals, step_to_plane
 from martensite.attacks.nearest import Nearest
 from martensite.core.errors import AccessError
 from martensite.core.rng import streams
 from martensite.data.load import load_data
-from martensite.models import Access, Classifier
+from martensite.models import Access, Classifier, undisturbed
 from martensite.threat import ThreatModel
 
 # Long enough to converge on a linear model.
