@@ -108,6 +108,34 @@ def test_a_budget_counts_a_sample_as_often_as_it_is_named():
     assert oracle.forwards == 3
 
 
+def test_groups_nest_and_leave_what_was_found_outside_as_it_was():
+    oracle, x = Oracle(linear()), torch.rand(5, 4)
+    oracle.begin(x)
+    oracle.places, found = torch.tensor([1, 2, 3, 4]), oracle.found
+    with oracle.among(torch.tensor([4, 2, 3])):
+        oracle.labels(x[:3])
+        oracle.places = torch.tensor([2, 0])
+        with oracle.among(torch.tensor([1, 1, 2])):
+            oracle.found = x[:3]
+            oracle.labels(x[:3])  # of the samples 2, 2 and 3
+            oracle.labels(x[:1], torch.tensor([0]))
+        assert oracle.places.tolist() == [2, 0]
+        oracle.labels(x[:2])
+    assert oracle.spent.tolist() == [0, 0, 4, 3, 2]
+    assert oracle.places.tolist() == [1, 2, 3, 4]
+    assert oracle.found is found
+
+
+def test_what_is_withdrawn_counts_no_more():
+    oracle, x = Oracle(linear()), torch.rand(3, 4)
+    oracle.begin(x)
+    for _ in range(3):
+        oracle.gradient(x, lambda logits: logits[:, 0])
+    oracle.withdraw(torch.tensor([2, 0, 2]), torch.tensor([1, 2, 1]), torch.tensor([1, 1, 0]))
+    assert oracle.spent.tolist() == [1, 3, 1]
+    assert (oracle.forwards, oracle.backwards, oracle.discarded) == (5, 7, 6)
+
+
 def test_a_pass_without_gradient_is_split_and_says_the_same():
     torch.manual_seed(0)
     model, x = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(784, 5)).double(), 5), torch.rand(301, 784).double()

@@ -73,6 +73,14 @@ def test_bits_are_splitmix64():
 
 
 @each_kind
+def test_rounds_draw_at_once_what_would_be_drawn_one_after_the_other(draw):
+    turns, begun = streams(0, "s", 4), streams(0, "s", 4)
+    begun.bits((3,)), turns.bits((3,))
+    one_by_one = torch.cat([draw(turns, (2, 5)) for _ in range(3)])
+    assert torch.equal(draw(begun.rounds(3, 10), (2, 5)), one_by_one)
+
+
+@each_kind
 def test_draws_belong_to_samples(draw):
     whole = draw(streams(3, "stage", 50), (2, 3))
     order = torch.randperm(50, generator=torch.Generator().manual_seed(0))

@@ -5,11 +5,13 @@ Croce and Hein 2020, arXiv:2003.01690, sec. 4 and eq. 7 (the targeted difference
 
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.apgd import climb
 from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.lanes import Lanes, turns_at_once
 from martensite.attacks.losses import Loss, dlr_towards
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.survivors import Survivors
@@ -39,19 +41,32 @@ class APGDTargeted(Attack):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """Climb towards each target; who falls for one leaves before the next."""
+        """Climb towards each target; who falls for one leaves before the next. Few samples go towards several of them at once."""
         search = Survivors(oracle, x, y, threat, rng)
         ranked = oracle.logits(x).scatter(1, y[:, None], float("-inf")).argsort(1, descending=True)
-        chosen = threat.goal == "targeted"  # then y is the target, and the likeliest other class the one to leave
-        search.carried = ranked[:, : 1 if chosen else min(self.targets, oracle.model.classes - 1)]
-        for turn in range(search.carried.shape[1] * self.restarts):
-            if not len(search):
-                break
-            place = turn % search.carried.shape[1]
-
-            def towards(place: int = place) -> Loss:
-                y, other = search.y, search.carried[:, place]
-                return lambda logits: dlr_towards(logits, other, y) if chosen else dlr_towards(logits, y, other)
-
-            climb(oracle, search, towards, threat, self.steps, self.rho)
+        # With a targeted goal y is the target, and the likeliest other class the one to leave.
+        search.carried = ranked[:, : 1 if threat.goal == "targeted" else min(self.targets, oracle.model.classes - 1)]
+        turns, size = search.carried.shape[1] * self.restarts, x[0].numel()
+        while turns and len(search):
+            count = turns_at_once(oracle, len(search), turns)
+            if count == 1:
+                self._climb(oracle, search, threat)
+            else:
+                with oracle.among(search.places.repeat(count)):
+                    lanes = Lanes(oracle, search, threat, count, draws=size)
+                    lanes.carried = torch.cat([search.carried.roll(-turn, 1) for turn in range(count)])
+                    self._climb(oracle, lanes, threat)
+                lanes.fold(search)
+            search.carried, turns = search.carried.roll(-count, 1), turns - count
         return search.found
+
+    def _climb(self, oracle: Oracle, search: Survivors, threat: ThreatModel) -> None:
+        """One restart, each survivor towards the first of the classes it carries."""
+
+        def towards() -> Loss:
+            y, other = search.y, search.carried[:, 0]
+            if threat.goal == "targeted":
+                return lambda logits: dlr_towards(logits, other, y)
+            return lambda logits: dlr_towards(logits, y, other)
+
+        climb(oracle, search, towards, threat, self.steps, self.rho)

@@ -141,6 +141,7 @@ def attack(
         unmeasured=unmeasured.cpu(),
         decided=run.decided,
         rejected=record.rejected,
+        discarded=sum(oracle.discarded for oracle in oracles),
         warnings=warnings(method, ballots[0] if surrogate is None else None, oracles),
         flat=sum(oracle.flat for oracle in oracles),
         seen=sum(oracle.seen for oracle in oracles),

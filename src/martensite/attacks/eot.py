@@ -80,6 +80,11 @@ class Expectation(Oracle):
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._base, name, value)
 
+    @property
+    def spare(self) -> int:
+        """None: models that answer at random would draw otherwise if they were asked ahead."""
+        return 0
+
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """See `Oracle.logits`."""
         return self._worst([self._base.logits(x, rows) for _ in range(self._samples)], rows)

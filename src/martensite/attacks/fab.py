@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
+from martensite.attacks.lanes import turns_at_once
 from martensite.attacks.linear import boundary, length, rivals, step_to_plane
 from martensite.attacks.nearest import Nearest
 from martensite.attacks.oracle import Oracle
@@ -56,21 +57,45 @@ class FAB(Attack):
     bounded: ClassVar[bool] = False
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """x_{i+1} = (1 - a) (x_i + eta d_i) + a (x + eta d_x), where d_i and d_x lead from x_i and x to the boundary."""
+        """x_{i+1} = (1 - a) (x_i + eta d_i) + a (x + eta d_x), where d_i and d_x lead from x_i and x to the boundary.
+
+        Of few samples, the first runs towards several targets go side by side.
+        """
         nearest = Nearest(oracle, x, y, threat)
         runs: list[Tensor | None] = [None]
         if threat.goal == "untargeted":
             classes = rivals(nearest.clean(), y, self.top if self.targets is None else self.targets + 1)
             runs = [classes] if self.targets is None else [column[:, None] for column in classes.unbind(1)]
-        for restart in range(self.restarts):
+        together = turns_at_once(oracle, len(x), len(runs))
+        for first in range(0, len(runs) if together > 1 else 0, together):
+            self._side_by_side(oracle, nearest, x, y, runs[first : first + together], threat)
+        for restart in range(0 if together == 1 else 1, self.restarts):
             for classes_of_run in runs:
                 point = x if restart == 0 else self._random_start(x, nearest, threat, rng)
                 before = nearest.distance.clone()
                 self._run(oracle, nearest, point, x, y, classes_of_run, threat)
-                nearer = nearest.distance < before  # now and not at the end, for the next run has to beat what this one leads to
-                nearest.turn(self.search, nearer)
-                nearest.approach(self.search, nearer)
+                self._improve(nearest, before)
         return nearest.point
+
+    def _side_by_side(
+        self, oracle: Oracle, nearest: Nearest, x: Tensor, y: Tensor, runs: list[Tensor | None], threat: ThreatModel
+    ) -> None:
+        """First runs as rows of one batch; what each found is taken in order, so that nothing comes out but what they say."""
+        with oracle.among(torch.arange(len(x), device=x.device).repeat(len(runs))):
+            several = x.repeat(len(runs), *[1] * (x.dim() - 1)), y.repeat(len(runs))
+            lanes = Nearest(oracle, *several, threat)
+            towards = torch.cat([classes for classes in runs if classes is not None])
+            self._run(oracle, lanes, several[0], *several, towards, threat)
+        for place in range(len(runs)):
+            before = nearest.distance.clone()
+            nearest.take(lanes, slice(place * len(x), (place + 1) * len(x)))
+            self._improve(nearest, before)
+
+    def _improve(self, nearest: Nearest, before: Tensor) -> None:
+        """After each run and not at the end, for the next run has to beat what this one leads to."""
+        nearer = nearest.distance < before
+        nearest.turn(self.search, nearer)
+        nearest.approach(self.search, nearer)
 
     def _run(
         self, oracle: Oracle, nearest: Nearest, point: Tensor, x: Tensor, y: Tensor, classes: Tensor | None, threat: ThreatModel

@@ -72,6 +72,12 @@ class Nearest:
         self._leads[places[nearer]] = lead[chosen[nearer]]
         return adversarial
 
+    def take(self, other: "Nearest", part: slice) -> None:
+        """Take what the rows ``part`` of another search found for the same samples, where that is nearer."""
+        nearer = other.distance[part] < self.distance
+        self.point[nearer], self.distance[nearer] = other.point[part][nearer], other.distance[part][nearer]
+        self._leads[nearer] = other._leads[part][nearer]
+
     def approach(self, passes: int, chosen: Tensor | None = None) -> None:
         """Draw every adversarial towards its clean input, up to the decision boundary between them.
 

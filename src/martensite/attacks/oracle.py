@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from martensite.attacks.budget import Ledger
+from martensite.attacks.budget import Budget, Ledger
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.core.errors import AccessError, BudgetError
@@ -35,6 +35,8 @@ class Oracle:
     Attributes:
         forwards: Forward passes so far, times samples.
         backwards: Backward passes so far, times samples.
+        discarded: Passes of either kind, times samples, that were made ahead of need and taken back (see `withdraw`); they are in
+            no other count.
         spent: int64 (n,) forward passes on each sample of the batch that `begin` started.
         places: (m,) the samples of the batch that questions are about; None: all of them.
         found: (n, *d) the best points so far, should the budget end the search.
@@ -54,12 +56,17 @@ class Oracle:
         self.model, self.until_broken = model, until_broken
         self._precision, self._ledger = precision, ledger or Ledger()
         self._channels_last = precision == "bfloat16"
-        self.forwards = self.backwards = 0
+        self.forwards = self.backwards = self.discarded = 0
         self.flat = self.seen = 0
         self.begin(torch.zeros(0, device=model.device))
 
     def begin(
-        self, x: Tensor, queries: Tensor | None = None, seconds: Tensor | None = None, repair: Repair | None = None
+        self,
+        x: Tensor,
+        queries: Tensor | None = None,
+        seconds: Tensor | None = None,
+        repair: Repair | None = None,
+        room: int = 0,
     ) -> None:
         """Take up a batch.
 
@@ -68,8 +75,9 @@ class Oracle:
             queries: int64 (n,) what each sample's budget has lost to earlier searches; None: nothing.
             seconds: float64 (n,) likewise.
             repair: Makes points admissible that start from these inputs; None: there are no constraints.
+            room: How many points a pass may hold; see `spare`.
         """
-        self._clean, self._repair = x, repair
+        self._clean, self._repair, self._room = x, repair, room
         self._group: Tensor | None = None
         self.spent = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         self.seconds = torch.zeros(len(x), dtype=torch.float64, device=x.device)
@@ -91,12 +99,16 @@ class Oracle:
 
     @contextmanager
     def among(self, group: Tensor) -> Iterator[None]:
-        """Inside the block the batch is the samples ``group`` (m,) of it alone: rows and places count among them."""
-        self._group, self.places = group, None
+        """Inside the block the batch is the samples ``group`` (m,) of it alone, each as often as it is named there.
+
+        Rows and places count among them, and ``found`` is what is found for them. Blocks nest.
+        """
+        outer = self._group, self.places, self.found
+        self._group, self.places = group if self._group is None else self._group[group], None
         try:
             yield
         finally:
-            self._group = self.places = None
+            self._group, self.places, self.found = outer
 
     def about(self, rows: Tensor | None) -> Tensor | None:
         """The samples of the whole batch that a question is about; None: all of them."""
@@ -104,6 +116,31 @@ class Oracle:
         if self._group is None:
             return about
         return self._group if about is None else self._group[about]
+
+    @property
+    def spare(self) -> int:
+        """How many points a pass may hold, where questions may be asked ahead of need to fill it; 0 where each has its price.
+
+        It has one of a black box, and under a budget of queries or time, which must not be spent, or end a search, on what isn't
+        needed. What turns out not to be is to be withdrawn.
+        """
+        limits = self._ledger.budget.model_copy(update={"stop_below": None})
+        free = isinstance(self.model, nn.Module) and self.model.access >= Access.GRADIENTS
+        return self._room if free and limits == Budget() else 0
+
+    def withdraw(self, rows: Tensor, forwards: Tensor, backwards: Tensor) -> None:
+        """Take back what was asked ahead and wasn't needed, so that the counts are those of one question after the other.
+
+        Args:
+            rows: (k,) samples of the batch, each as often as may be.
+            forwards: int64 (k,) forward passes on each.
+            backwards: int64 (k,) backward passes.
+        """
+        places = rows if self._group is None else self._group[rows]
+        passes = int(forwards.sum()), int(backwards.sum())
+        self.spent = self.spent.index_add(0, places, -forwards)
+        self.forwards, self.backwards = self.forwards - passes[0], self.backwards - passes[1]
+        self.discarded += sum(passes)
 
     @property
     def limited(self) -> bool:
@@ -201,8 +238,9 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         if self._fresh:
             self._fresh = False
-            self.flat += int((gradient == 0).flatten(1).all(1).sum())
-            self.seen += len(x)
+            first = gradient[: len(self.spent)]  # of turns side by side, those of the first
+            self.flat += int((first == 0).flatten(1).all(1).sum())
+            self.seen += len(first)
         return check_logits(logits.detach(), len(x), self.model.classes), gradient.contiguous()
 
     def jacobian(self, x: Tensor, functions: Loss, rows: Tensor | None = None) -> tuple[Tensor, Iterator[Tensor]]:

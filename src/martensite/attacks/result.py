@@ -25,6 +25,8 @@ class AttackResult:
             robust nor broken, and no error.
         decided: The run stopped there: fewer samples than the bound can be robust.
         rejected: Candidates that the verifier found outside ball or box. Any at all is a fault of the attack.
+        discarded: Passes of either kind, times samples, that were made ahead of need to fill a batch of few samples, and came to
+            nothing. ``cost``, ``forwards`` and ``backwards`` are those of one question after the other, and don't hold them.
         warnings: What bears on how far the outcome can be trusted.
         flat: Samples whose gradient was zero in every feature where the search began.
         seen: Samples whose first gradient was looked at.
@@ -43,6 +45,7 @@ class AttackResult:
     unmeasured: Tensor
     decided: bool = False
     rejected: int = 0
+    discarded: int = 0
     warnings: tuple[str, ...] = ()
     flat: int = 0
     seen: int = 0

@@ -83,17 +83,17 @@ class Run:
                 self.record.fail(method.kind, rows, self.ledger.spent)
                 continue
             repair = self.threat.repair(self.clean, self.threat.eps if method.bounded and method.ball else None)
-            oracle.begin(self.clean[rows], self.record.cost[rows] - 1, self.record.seconds[rows], repair)
+            oracle.begin(self.clean[rows], self.record.cost[rows] - 1, self.record.seconds[rows], repair, self.batch)
             try:
                 self._candidates(method, oracle, rows, rng[rows])
             except (AccessError, ConfigError, StorageError, ThreatError):
                 raise
             except Exception as failure:
-                if len(rows) == 1:
+                if len(rows) == 1 and (self.batch == 1 or not out_of_memory(failure)):
                     # A sample that the attack can't take is an error row and never "robust".
                     self.record.fail(method.kind, rows, f"{type(failure).__name__}: {failure}")
                 elif out_of_memory(failure):
-                    self.batch = len(rows) // 2
+                    self.batch = max(len(rows) // 2, 1)  # of one sample, what was asked ahead may have been too much
                     batches.append(rows)
                 else:
                     batches += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]

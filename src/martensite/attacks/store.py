@@ -52,8 +52,9 @@ class Store:
         except (OSError, SafetensorError):
             return None
         oracle.spent, oracle.claimed = kept["spent"].to(oracle.spent.device), kept["claimed"].to(oracle.spent.device)
-        forwards, backwards, flat, seen = kept["passes"].tolist()
+        forwards, backwards, discarded, flat, seen = kept["passes"].tolist()
         oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
+        oracle.discarded += discarded
         oracle.flat, oracle.seen = oracle.flat + flat, oracle.seen + seen
         return kept["candidate"].to(oracle.spent.device)
 
@@ -65,5 +66,5 @@ class Store:
 
 
 def counts(oracle: Oracle) -> tuple[int, ...]:
-    """What an oracle has counted: passes forwards and backwards, flat gradients, gradients looked at."""
-    return oracle.forwards, oracle.backwards, oracle.flat, oracle.seen
+    """What an oracle has counted: passes forwards, backwards and discarded, flat gradients, gradients looked at."""
+    return oracle.forwards, oracle.backwards, oracle.discarded, oracle.flat, oracle.seen

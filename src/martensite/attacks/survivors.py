@@ -80,11 +80,15 @@ class Survivors:
             return point, *others
         self.found[self._places[broken]] = point[broken]
         self._oracle.claim(self._places[broken])
-        stay = ~broken
+        stay = ~self.leaving(broken)
         self.x, self.y, self.rng, self.carried = self.x[stay], self.y[stay], self.rng[stay], self.carried[stay]
         self._places = self._places[stay]
         self._oracle.places = self._places
         return point[stay], *(other[stay] for other in others)
+
+    def leaving(self, broken: Tensor) -> Tensor:
+        """(m,) bool: who leaves when those of the mask ``broken`` (m,) do; here they alone."""
+        return broken
 
     def settle(self, point: Tensor) -> None:
         """Take ``point`` (m, *d) as the best so far of the survivors."""

@@ -54,6 +54,14 @@ class Streams:
         """Independent streams for the same samples, e.g. ``fork("restart", 2)``."""
         return Streams(_mix(self.keys ^ derive(0, *path)))
 
+    def rounds(self, count: int, draws: int) -> "Streams":
+        """(count * n) streams: those of the samples at the point they have reached, then the same ``draws`` draws further on, ...
+
+        So what ``count`` rounds would draw one after the other, ``draws`` numbers each, can be drawn at once.
+        """
+        steps = torch.arange(count, device=self.keys.device) * draws
+        return Streams((self.keys + (steps * GOLDEN)[:, None]).flatten(), self.counter)
+
     def to(self, device: torch.device | str) -> Self:
         """Move the keys; the draws stay the same."""
         self.keys = self.keys.to(device)
