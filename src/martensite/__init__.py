@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from martensite import attacks, certification, core, evaluation, models, threat
     from martensite.artifacts import load_bundle, save_bundle
+    from martensite.artifacts.scan import scan
     from martensite.attacks import attack
     from martensite.certification import certify
     from martensite.data import Dataset, load_data
@@ -42,6 +43,7 @@ _HOMES = {
     "objectives": "martensite.training",
     "run": "martensite.pipeline",
     "save_bundle": "martensite.artifacts",
+    "scan": "martensite.artifacts.scan",
     "train": "martensite.training",
 }
 _ROOMS = ("attacks", "certification", "core", "evaluation", "models", "threat")
@@ -71,6 +73,7 @@ __all__ = [
     "objectives",
     "run",
     "save_bundle",
+    "scan",
     "threat",
     "train",
 ]

@@ -1,0 +1,155 @@
+"""Pickles: plain, several in a row, torch's old format, joblib's with arrays between the opcodes."""
+
+import math
+import re
+
+from martensite.artifacts.scan.imports import judge
+from martensite.artifacts.scan.source import Reader
+from martensite.artifacts.scan.symbols import Global, Made, State
+from martensite.artifacts.scan.visit import Visit
+from martensite.artifacts.scan.walk import PICKLE, Walk, walk
+
+NAME = "pickle"
+TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
+MOST = 10_000  # pickles in a row
+LOADS_BYTES = "torch.storage._load_from_bytes"
+UNSAFE = "don't load it; get the weights as safetensors from whoever made it"
+UNKNOWN_IMPORT = "load it only if you know that name and trust the file; better, ask for safetensors"
+
+
+def recognises(visit: Visit) -> bool:
+    """A stream of opcodes. Protocols 0 and 1 have no magic bytes: there, and in raw data, only what would act is a pickle."""
+    head = visit.head[:2]
+    if head in (b"", b"PK"):  # as a pickle, an archive begins with a persistent id, at which every plain unpickler stops
+        return False
+    found = walk(visit.source, skip=_array)
+    visit.kept["walk"] = found
+    if found.acts and found.sound:
+        return True
+    if visit.raw:  # data that happens to be a pickle does nothing, but what lies in it may
+        return found.finished and found.sound and head[:1] == b"\x80"
+    if head[:1] == b"\x80" and len(head) == 2 and head[1] <= 5:
+        return found.finished or found.opcodes > 2
+    return found.finished and found.end == visit.source.size
+
+
+def inspect(visit: Visit) -> None:
+    """Every pickle of the file, and what its texts and bytes hold."""
+    first = visit.kept.get("walk")
+    walks = [first if isinstance(first, Walk) else walk(visit.source, skip=_array)]
+    legacy = TORCH_MAGIC in visit.head[:16]
+    if legacy:
+        visit.format = "torch-legacy"
+    _report(visit, walks[0])
+    while walks[-1].finished and walks[-1].end < visit.source.size and len(walks) < MOST and not (legacy and len(walks) == 5):
+        following = walk(visit.source, walks[-1].end, _array)
+        if not (following.finished or following.acts):
+            break
+        visit.tick()
+        walks.append(following)
+        _report(visit, following)
+    end = walks[-1].end
+    if walks[-1].finished and end < visit.source.size and not legacy and not visit.raw:
+        count = visit.source.size - end
+        visit.report(
+            "pickle-trailing", "suspicious", f"{count:,} bytes come after the pickle's end", "ask whoever made it what they are"
+        )
+        visit.enter(f"+{end}", visit.source.window(end, count), raw=True)
+
+
+def _report(visit: Visit, found: Walk) -> None:
+    called = {callee[0] for _, callee in found.calls if isinstance(callee, tuple)}
+    for thing in found.imports:
+        _judge(visit, thing, found, called)
+    for how, callee in found.calls:
+        if not isinstance(callee, tuple):
+            reason = f"{how} calls {callee}, so what it runs is decided while it is loaded"
+            visit.report("pickle-call", "suspicious", reason, UNKNOWN_IMPORT)
+    for target in found.builds:
+        if isinstance(target, Global):
+            reason = f"it changes {target}, which belongs to the program that loads it"
+            visit.report("pickle-build", "dangerous", reason, UNSAFE)
+    if found.hidden:
+        reason = f"it imports {found.hidden} names that it computes, so that they can't be read"
+        visit.report("pickle-hidden-import", "dangerous", reason, UNSAFE)
+    for code in found.extensions:
+        reason = f"it imports number {code} of the copyreg registry: what that is depends on the program that loads it"
+        visit.report("pickle-extension", "suspicious", reason, UNKNOWN_IMPORT)
+    if found.overflow:
+        visit.report("pickle-size", "suspicious", "it names more things than a model does", UNKNOWN_IMPORT)
+    if found.protocol > 5:
+        visit.report(
+            "pickle-protocol", "unjudged", f"it states protocol {found.protocol}; 5 is the last known", "scan it again later"
+        )
+    if not found.sound and not visit.raw:
+        visit.report("pickle-broken", "suspicious", "it takes more from its stack than it put there", UNKNOWN_IMPORT)
+    if not found.finished and not visit.raw:
+        visit.report("pickle-broken", "unjudged", f"it is no whole pickle: {found.why}", "fetch it again")
+    for offset, size in found.blobs:
+        _nested(visit, offset, size)
+
+
+def _judge(visit: Visit, thing: Global, found: Walk, called: set[Global]) -> None:
+    if str(thing) == LOADS_BYTES:
+        if any(how == "REDUCE" and isinstance(callee, tuple) and callee == (thing, False) for how, callee in found.calls):
+            reason = f"{thing} loads a second file that the pickle computes"
+            visit.report("pickle-import", "dangerous", reason, UNSAFE)
+        return  # bytes that lie in the pickle are scanned as what they are
+    severity, reason = judge(thing.module, thing.name)
+    if severity != "clean":
+        verb = "calls" if thing in called else "imports"
+        remedy = UNSAFE if severity == "dangerous" else UNKNOWN_IMPORT
+        visit.report("pickle-import", severity, f"it {verb} something: {reason}", remedy)
+
+
+def _nested(visit: Visit, offset: int, size: int) -> None:
+    """What lies in a text or in bytes; a text in UTF-8 may stand for bytes, one a character."""
+    head = visit.source.read(offset, 4)
+    source = visit.source.window(offset, size)
+    if head[:2] == b"\xc2\x80" and size <= visit.limits.header:
+        try:
+            content = source.read(0, size).decode().encode("latin-1")
+        except UnicodeError:
+            return
+        visit.enter_bytes(f"+{offset}", content)
+    elif head[:1] == b"\x80" or head[:2] == b"PK" or _looks_active(head):
+        visit.enter(f"+{offset}", source, raw=True)
+
+
+def _looks_active(head: bytes) -> bool:
+    """First opcodes of a pickle of protocol 0 or 1 that does something: GLOBAL, MARK, a dict or list to be filled."""
+    return bool(re.match(rb"c[a-zA-Z_]|\([cildtSVXUI]|[\]}][(q.]|\(\(", head))
+
+
+def _array(target: Made, state: State, reader: Reader) -> int | None:
+    """Bytes of an array that joblib writes after its wrapper's BUILD.
+
+    As joblib reads it: a pickle for objects; else, if the wrapper states an alignment, one byte with the length of the
+    padding, the padding, and the items.
+    """
+    if str(target.by) != "joblib.numpy_pickle.NumpyArrayWrapper" and not (
+        str(target.by) == "copyreg._reconstructor" and str((target.arguments or [None])[0]).startswith("joblib.numpy_pickle.")
+    ):
+        return 0
+    shape, size = state.items.get("shape"), _item_size(state.items.get("dtype"))
+    if size == 0:
+        return PICKLE
+    if not isinstance(shape, tuple) or size is None or not all(isinstance(axis, int) and axis >= 0 for axis in shape):
+        return None
+    padding = 0
+    if isinstance(state.items.get("numpy_array_alignment_bytes"), int):
+        padding = reader.take(1)[0]
+    return padding + math.prod(shape) * size
+
+
+def _item_size(dtype: object) -> int | None:
+    """Bytes of one item; 0 for objects; None if it can't be told."""
+    if not isinstance(dtype, Made) or str(dtype.by) != "numpy.dtype" or not isinstance(dtype.arguments, tuple):
+        return None
+    code = dtype.arguments[0] if dtype.arguments else None
+    if not isinstance(code, str) or (match := re.fullmatch(r"[<>|=]?([a-zA-Z])(\d*)", code)) is None:
+        return None
+    kind, size = match[1], int(match[2] or 0)
+    if kind == "O":
+        return 0
+    return 4 * size if kind == "U" else size or None

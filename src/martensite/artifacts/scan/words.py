@@ -1,0 +1,6 @@
+"""Lists of names, written as text."""
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, in no order."""
+    return frozenset(text.split())
