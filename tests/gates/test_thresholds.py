@@ -215,3 +215,26 @@ def test_reasons_give_figures_samples_and_threshold(measured):
         assert part in robust
     for part in ("-12.0%", "2.0%"):
         assert part in drop
+
+
+def test_figures_that_cannot_be_believed_decide_nothing(measured):
+    from martensite.evaluation.diagnostic import Diagnostic
+
+    found = Diagnostic(name="flat_gradients", severity="invalid", evidence="all are zero", remedy="use another loss")
+    for robust, alone in ((100, "PASS"), (0, "FAIL")):
+        counts = {"robust": robust, "broken": 100 - robust}
+        assert Thresholds(min_robust_accuracy=0.5).judge(measured(**counts)).verdict == alone
+        verdict = Thresholds(min_robust_accuracy=0.5).judge(measured(**counts, diagnostics=(found,)))
+        assert verdict.verdict == "INCONCLUSIVE"
+        assert verdict.exit_code == 3
+        assert "all are zero" in verdict.checks[-1].reason
+    warned = measured(robust=100, diagnostics=(found.model_copy(update={"severity": "warning"}),))
+    assert Thresholds(min_robust_accuracy=0.5).judge(warned).verdict == "PASS"
+
+
+def test_a_regression_gate_compares_with_the_released_model(measured):
+    released = measured(outcomes=["robust"] * 80 + ["broken"] * 20)
+    gate = Thresholds(max_robust_drop=0.05)
+    assert gate.judge(measured(outcomes=["robust"] * 82 + ["broken"] * 18), released).verdict == "PASS"
+    assert gate.judge(measured(outcomes=["robust"] * 50 + ["broken"] * 50), released).verdict == "FAIL"
+    assert gate.judge(measured(outcomes=["robust"] * 77 + ["broken"] * 23), released).verdict == "INCONCLUSIVE"

@@ -63,7 +63,7 @@ def command(
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
     from martensite.cli.model_source import load_model
-    from martensite.cli.output import print_json, robustness_table, show_errors, show_union, show_warnings
+    from martensite.cli.output import print_json, robustness_table, show_diagnostics, show_errors, show_union, show_warnings
     from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
@@ -107,6 +107,7 @@ def command(
         show(robustness_table((model, report)))
         show_errors(report.errors)
         show_warnings(report.warnings)
+        show_diagnostics(report)
         if report.left_out:
             show(plain(f"Not run: {'; '.join(report.left_out)}."))
     if isinstance(whole, UnionReport):

@@ -34,6 +34,7 @@ def command(
     min_robust_accuracy: Annotated[float | None, _fraction("Least accuracy under the worst attack for each sample")] = None,
     max_clean_drop: Annotated[float | None, _fraction("Most clean accuracy lost against the baseline")] = None,
     min_robust_gain: Annotated[float | None, _fraction("Least robust accuracy gained over the baseline")] = None,
+    max_robust_drop: Annotated[float | None, _fraction("Most robust accuracy lost against the baseline")] = None,
     json: options.Json = False,
 ) -> int:
     """Judge a report by thresholds: exit code 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE (the interval straddles one)."""
@@ -48,6 +49,7 @@ def command(
         "min_robust_accuracy": min_robust_accuracy,
         "max_clean_drop": max_clean_drop,
         "min_robust_gain": min_robust_gain,
+        "max_robust_drop": max_robust_drop,
     }
     given = {name: value for name, value in given.items() if value is not None}
     if policy is not None and given:

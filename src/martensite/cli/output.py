@@ -7,6 +7,7 @@ from rich.table import Table
 
 from martensite.cli.progress import plain, show
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, Verdict
+from martensite.evaluation.sandwich import SandwichReport
 from martensite.evaluation.union import UnionReport
 
 if TYPE_CHECKING:
@@ -35,6 +36,18 @@ def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
     table.add_section()
     table.add_row("[bold]robust (worst case)", *[f"[bold]{report.robust_accuracy}" for _, report in named])
     return table
+
+
+def show_diagnostics(report: RobustnessReport) -> None:
+    """What the self-checks found, and how the canaries did."""
+    colours = {"invalid": "red", "warning": "yellow", "note": "dim"}
+    for one in report.diagnostics:
+        show(f"[{colours[one.severity]}]{one.severity}[/] {plain(f'{one.name}: {one.evidence}; {one.remedy}')}")
+    if report.canaries:
+        passed = sum(canary.passed for canary in report.canaries)
+        show(f"Canaries: {passed} of {len(report.canaries)} passed.")
+    if report.invalid:
+        show("[red]INCONCLUSIVE[/]: while an invalid finding stands, these figures decide nothing.")
 
 
 def show_union(report: UnionReport) -> None:
@@ -80,16 +93,27 @@ def show_certificates(report: CertificationReport) -> None:
     for point in report.certified[:: max(1, len(report.certified) // 6)]:
         table.add_row(f"{point.eps:.3f}", str(point.accuracy))
     show(table)
-    mean = report.samples / report.data.n
-    show(
-        f"{report.abstained} of {report.data.n} samples have no certificate; {report.samples:,} model evaluations were spent, "
-        f"{mean:,.0f} a sample."
-    )
+    mean, spent = report.samples / report.data.n, "bounds were computed" if report.margins else "model evaluations were spent"
+    show(f"{report.abstained} of {report.data.n} samples have no certificate; {report.samples:,} {spent}, {mean:,.0f} a sample.")
     if report.agreement:
         ranked = sorted(report.agreement)
         low, middle = ranked[len(ranked) // 20], ranked[len(ranked) // 2]
         show(f"Share of votes for the guessed class (p_A): median {middle:.3f}, 5 % of samples below {low:.3f}.")
-    show(f"Average certified radius {report.average_radius:.3f}; easy samples dominate it, so compare curves.")
+    if report.record is not None and report.record.radius is None:
+        show(f"Average certified radius {report.average_radius:.3f}; easy samples dominate it, so compare curves.")
+
+
+def show_sandwich(report: SandwichReport) -> None:
+    """Certified, empirical and clean accuracy, of the same samples."""
+    table = Table(title=f"Accuracy of the same samples: {report.threat}, n = {report.data.n}", title_justify="left")
+    table.add_column("")
+    table.add_column("accuracy", justify="right")
+    table.add_row("clean", str(report.clean))
+    table.add_row(f"withstands {report.attack['kind']}", str(report.robust))
+    table.add_row(f"certified by {report.certification.method['kind']}", str(report.certified))
+    show(table)
+    open_ = report.robust.count - report.certified.count
+    show(f"{open_} of {report.data.n} samples are neither certified nor broken; no certified sample was broken.")
 
 
 def show_verdict(verdict: Verdict) -> None:

@@ -4,6 +4,7 @@ from martensite.evaluation.certify_report import summarise_certificates
 from martensite.evaluation.evaluate import evaluate
 from martensite.evaluation.intervals import clopper_pearson, paired_difference, wilson
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
+from martensite.evaluation.sandwich import SandwichReport, sandwich
 from martensite.evaluation.suite import Suite, load_suite
 from martensite.evaluation.union import UnionReport, evaluate_union, union
 
@@ -12,6 +13,7 @@ __all__ = [
     "Rate",
     "RobustnessReport",
     "RunReport",
+    "SandwichReport",
     "Suite",
     "UnionReport",
     "Verdict",
@@ -20,6 +22,7 @@ __all__ = [
     "evaluate_union",
     "load_suite",
     "paired_difference",
+    "sandwich",
     "summarise_certificates",
     "union",
     "wilson",

@@ -41,6 +41,7 @@ def summarise_certificates(
         radius=tuple(torch.where(right, certificates.radius, 0.0).tolist()),
         average_radius=certificates.average_radius,
         agreement=() if certificates.agreement is None else tuple(certificates.agreement.tolist()),
+        margins=() if certificates.margins is None else tuple(certificates.margins.tolist()),
         record=certificates.record,
         environment=Environment.here(),
         timing={"total": certificates.seconds},

@@ -14,6 +14,11 @@ from martensite.core.errors import ModelError, ThreatError
 from martensite.core.events import Event, Listener, silent
 from martensite.data.dataset import Dataset
 from martensite.evaluation.answers import answers
+from martensite.evaluation.canaries import sing, singing
+from martensite.evaluation.canary import Canary
+from martensite.evaluation.diagnostic import Diagnostic
+from martensite.evaluation.diagnostics import CHECKS, Evidence
+from martensite.evaluation.diagnostics.training_mode import in_training
 from martensite.evaluation.fit import Fitted, Job, fit
 from martensite.evaluation.gather import Adversarials
 from martensite.evaluation.report import CurvePoint, DataRecord, Environment, Rate, RobustnessReport
@@ -22,7 +27,7 @@ from martensite.evaluation.tally import Tally
 from martensite.evaluation.work import SHARD, Piece, Work
 from martensite.models import Access, Classifier, Model, check_logits, probe
 from martensite.models.digest import identity
-from martensite.threat import ThreatModel
+from martensite.threat import Norm, ThreatModel
 
 GRID = 24  # points of a curve that distances draw at no cost
 
@@ -37,6 +42,7 @@ def evaluate(
     engine: Engine | None = None,
     store: Path | None = None,
     adversarials: Path | None = None,
+    certified: Tensor | None = None,
     listener: Listener = silent,
 ) -> RobustnessReport:
     """Measure robustness.
@@ -50,6 +56,8 @@ def evaluate(
         engine: Where the attacks run; None: in this process, one after the other.
         store: Folder for what is finished, from which a run that was killed goes on, to the same report.
         adversarials: File to keep the nearest adversarial of each broken sample in (safetensors: ``index``, ``adversarial``).
+        certified: (n,) radii in the threat model's norm that a certifier holds, 0 where it abstains; an adversarial inside one
+            makes the report invalid.
         listener: Gets an event an attack and shard of samples.
 
     Returns:
@@ -71,12 +79,16 @@ def evaluate(
             "give it a digest, or leave store= out",
         )
     fitted = fit(suite, model, threat, data.shape)
+    training = in_training(model)
     started = time.perf_counter()
+    canaries = try_suite(suite, threat.norm, model.access)
     found = None if adversarials is None else Adversarials(data)
     tally = measure(Work(model, data, seed, store, found is not None), fitted, engine, listener, found)
     if found is not None and adversarials is not None:
         found.save(adversarials)
-    return _summarise(model, data, threat, suite, seed, fitted, tally, time.perf_counter() - started)
+    evidence = Evidence(model, data, threat, tally, answers(model, data.x), training, seed, certified)
+    findings = (*singing(canaries), *(finding for check in CHECKS if (finding := check(evidence)) is not None))
+    return _summarise(evidence, suite, fitted, canaries, findings, time.perf_counter() - started)
 
 
 def measure(
@@ -103,6 +115,21 @@ def measure(
     return tally
 
 
+_SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing
+
+
+def try_suite(suite: Suite, norm: Norm, access: Access) -> tuple[Canary, ...]:
+    """The suite's canaries, with what it has for this norm and access; none in L0, where a linear model is no closed form."""
+
+    def attempt(model: Model, data: Dataset, threat: ThreatModel) -> Tally:
+        return measure(Work(model, data, 0), fit(suite, model, threat, data.shape))
+
+    key = repr((suite, norm, access))
+    if key not in _SUNG:
+        _SUNG[key] = () if norm == "l0" else tuple(sing(name, norm, access, attempt) for name in suite.canaries)
+    return _SUNG[key]
+
+
 def try_out(model: Model, x: Tensor) -> None:
     """Ask a model about a few inputs (n, *d) and check what comes out.
 
@@ -116,8 +143,14 @@ def try_out(model: Model, x: Tensor) -> None:
 
 
 def _summarise(
-    model: Model, data: Dataset, threat: ThreatModel, suite: Suite, seed: int, fitted: Fitted, tally: Tally, seconds: float
+    evidence: Evidence,
+    suite: Suite,
+    fitted: Fitted,
+    canaries: tuple[Canary, ...],
+    findings: tuple[Diagnostic, ...],
+    seconds: float,
 ) -> RobustnessReport:
+    model, data, threat, tally = evidence.model, evidence.data, evidence.threat, evidence.tally
     n, outcomes = len(data), tally.outcomes()
     clean, worst = Rate.of(int(tally.correct.sum()), n), Rate.of(outcomes.count("robust"), n)
     points = {0.0: clean, threat.eps: worst}
@@ -129,7 +162,7 @@ def _summarise(
             "data": record(data),
             "threat": threat,
             "suite": suite.name,
-            "seed": seed,
+            "seed": evidence.seed,
             "clean_accuracy": clean,
             "robust_accuracy": worst,
             "attacks": tally.rows(),
@@ -139,7 +172,9 @@ def _summarise(
             "distances": tuple(distance if isfinite(distance) else None for distance in tally.nearest.tolist()),
             "access": access[model.access],
             "left_out": fitted.left_out,
-            "warnings": (*_outputs(model, data.x[:SHARD]), *tally.warnings()),
+            "canaries": canaries,
+            "diagnostics": findings,
+            "warnings": (*_outputs(model, evidence.logits), *tally.warnings()),
             "errors": tally.faults(),
             "environment": Environment.here(),
             "timing": {"total": seconds} | {one.job.name: one.seconds for one in tally.own},
@@ -147,8 +182,8 @@ def _summarise(
     )
 
 
-def _outputs(model: Model, x: Tensor) -> tuple[str, ...]:
-    return (PROBABILITIES,) if model.access is Access.GRADIENTS and probabilities(answers(model, x)) else ()
+def _outputs(model: Model, logits: Tensor) -> tuple[str, ...]:
+    return (PROBABILITIES,) if model.access is Access.GRADIENTS and probabilities(logits) else ()
 
 
 def _levels(suite: Suite, fitted: Fitted, tally: Tally, threat: ThreatModel) -> Iterator[float]:

@@ -15,6 +15,8 @@ from martensite.certification import CertificateRecord
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError
 from martensite.core.files import write_text
+from martensite.evaluation.canary import Canary
+from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.rate import Rate as Rate
 from martensite.threat import ThreatModel
 
@@ -137,6 +139,8 @@ class RobustnessReport(Report):
         access: What the adversary was taken to see of the model. Figures for a model that was only queried say nothing about an
             adversary who has its weights.
         left_out: Attacks of the suite that did not fit this model or threat model, and why.
+        canaries: How the suite did on built-in models with known answers.
+        diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
         errors: Faults of the harness itself, such as candidates that the verifier refused; any at all makes it no evidence.
         timing: Seconds by attack, and in all; differs from run to run.
@@ -157,10 +161,17 @@ class RobustnessReport(Report):
     distances: tuple[float | None, ...] = ()
     access: Literal["gradients", "scores", "decisions"] = "gradients"
     left_out: tuple[str, ...] = ()
+    canaries: tuple[Canary, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def invalid(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that stand against any verdict."""
+        return tuple(one for one in self.diagnostics if one.severity == "invalid")
 
 
 class CertificationReport(Report):
@@ -174,6 +185,7 @@ class CertificationReport(Report):
         radius: One a sample; 0 where it abstained or predicted wrongly.
         average_radius: Their mean; a few easy samples outweigh many in it (see `Certificates`).
         agreement: One a sample: share of the noisy copies that voted for the guessed class, an estimate of p_A.
+        margins: One a sample, of methods that bound them: least lead of the predicted class over the ball.
         record: What the certificates rest on.
     """
 
@@ -190,6 +202,7 @@ class CertificationReport(Report):
     radius: tuple[float, ...]
     average_radius: float = 0.0
     agreement: tuple[float, ...] = ()
+    margins: tuple[float, ...] = ()
     record: CertificateRecord | None = None
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)

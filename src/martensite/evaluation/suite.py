@@ -8,6 +8,7 @@ from martensite.attacks import ATTACKS, Attack
 from martensite.core.config import Config, nearest
 from martensite.core.errors import ConfigError
 from martensite.core.registry import member_of
+from martensite.evaluation.canary import Name
 
 
 class Suite(Config):
@@ -22,6 +23,7 @@ class Suite(Config):
         distances: A minimum-norm attack, on every sample: it gives each its distance, and the security curve every eps.
         curve: Multiples of the threat model's eps at which the security curve is measured; 1 comes from the attacks themselves.
         curve_attack: What the other points are measured with, or checked if there are distances.
+        canaries: Built-in models with known answers, on which the suite is tried before its figures count (see `canaries`).
         queries: What takes the place of attacks by gradients where the model only answers queries, in the order of the cascade.
     """
 
@@ -31,6 +33,7 @@ class Suite(Config):
     distances: Annotated[Attack, member_of(ATTACKS)] | None = None
     curve: tuple[float, ...] = ()
     curve_attack: Annotated[Attack, member_of(ATTACKS)] | None = None
+    canaries: tuple[Name, ...] = ()
     queries: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = ()
 
     def model_post_init(self, context: Any) -> None:

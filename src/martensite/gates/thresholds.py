@@ -20,12 +20,14 @@ class Thresholds(Config):
         min_robust_accuracy: In [0, 1], worst case over the suite's attacks.
         max_clean_drop: Most clean accuracy that hardening may cost against the baseline, in [0, 1].
         min_robust_gain: Least robust accuracy that hardening must gain against the baseline, in [0, 1].
+        max_robust_drop: Most robust accuracy that may be lost against the baseline, e.g. the released model, in [0, 1].
     """
 
     min_clean_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
     min_robust_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
     max_clean_drop: float | None = Field(default=None, ge=0.0, le=1.0)
     min_robust_gain: float | None = Field(default=None, ge=0.0, le=1.0)
+    max_robust_drop: float | None = Field(default=None, ge=0.0, le=1.0)
 
     def judge(self, report: RobustnessReport, baseline: RobustnessReport | None = None) -> Verdict:
         """PASS, FAIL or INCONCLUSIVE, with a reason for every threshold.
@@ -43,32 +45,44 @@ class Thresholds(Config):
         if self.min_robust_accuracy is not None:
             name = f"robust accuracy ({report.threat})"
             checks.append(_at_least("min_robust_accuracy", name, report.robust_accuracy, self.min_robust_accuracy))
-        if self.max_clean_drop is not None:
-            low, high, value = _difference(_comparable(report, baseline), report, "clean")
-            most = self.max_clean_drop
-            word: Word = "PASS" if high <= most else "FAIL" if low > most else "INCONCLUSIVE"
-            change = f"{0.0 - value:+.1%} [{0.0 - high:+.1%}, {0.0 - low:+.1%}]"
-            reason = f"clean accuracy changed by {change}; a fall of at most {most:.1%} is allowed"
-            checks.append(Check(name="max_clean_drop", verdict=word, reason=reason))
+        drops: tuple[tuple[str, Literal["clean", "robust"], float | None], ...] = (
+            ("max_clean_drop", "clean", self.max_clean_drop),
+            ("max_robust_drop", "robust", self.max_robust_drop),
+        )
+        for name, kind, most in drops:
+            if most is not None:
+                low, high, value = _difference(_comparable(report, baseline), report, kind)
+                word: Word = "PASS" if high <= most else "FAIL" if low > most else "INCONCLUSIVE"
+                change = f"{0.0 - value:+.1%} [{0.0 - high:+.1%}, {0.0 - low:+.1%}]"
+                reason = f"{kind} accuracy changed by {change}; a fall of at most {most:.1%} is allowed"
+                checks.append(Check(name=name, verdict=word, reason=reason))
         if self.min_robust_gain is not None:
             low, high, value = _difference(report, _comparable(report, baseline), "robust")
             least = self.min_robust_gain
             word = "PASS" if low >= least else "FAIL" if high < least else "INCONCLUSIVE"
             reason = f"robust accuracy gained {value:.1%} [{low:.1%}, {high:.1%}]; at least {least:.1%} is needed"
             checks.append(Check(name="min_robust_gain", verdict=word, reason=reason))
+        relative = self.min_robust_gain is not None or self.max_robust_drop is not None
         # An error counts as not robust: that is cautious of a model, but of its baseline it would make any gain look larger.
-        for whose, judged in (("", report), (" for the baseline", baseline if self.min_robust_gain is not None else None)):
+        for whose, judged in (("", report), (" for the baseline", baseline if relative else None)):
             if judged is not None and (errors := judged.outcomes.count("error")):
                 reason = f"{errors} of {len(judged.outcomes)} samples could not be attacked{whose}"
                 checks.append(Check(name="complete", verdict="INCONCLUSIVE", reason=reason))
             if judged is not None and judged.errors:
                 checks.append(Check(name="sound", verdict="INCONCLUSIVE", reason=f"{judged.errors[0]}{whose}"))
+            if judged is not None:
+                checks += [
+                    Check(name="trustworthy", verdict="INCONCLUSIVE", reason=f"{one.evidence}{whose}; {one.remedy}")
+                    for one in judged.invalid
+                ]
         if not checks:
             checks.append(
                 Check(name="thresholds", verdict="INCONCLUSIVE", reason="no threshold was given, so nothing was decided")
             )
         words = {check.verdict for check in checks}
         overall: Word = "FAIL" if "FAIL" in words else "INCONCLUSIVE" if "INCONCLUSIVE" in words else "PASS"
+        if any(check.name == "trustworthy" for check in checks):  # figures that can't be believed decide nothing, not even FAIL
+            overall = "INCONCLUSIVE"
         return Verdict(verdict=overall, checks=tuple(checks))
 
 

@@ -1,0 +1,132 @@
+"""The gate: a bundle goes out only if the policy finds signed evidence for everything it asks for.
+
+First what no policy can waive: every file as a release key signed it, each claim by a key whose role may make it, about this very
+model. Then the policy's own rules, and its waivers. What isn't there, doesn't verify or can't be judged never passes.
+"""
+
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from martensite import __version__
+from martensite.artifacts.attest import Claim, Serving, Subject, Verdict, acceptable, read_claims
+from martensite.artifacts.attest.claims import document
+from martensite.artifacts.attest.predicates import KINDS, GateCheck
+from martensite.artifacts.moments import now as this_moment
+from martensite.artifacts.signing import Signed, Trust, verify_model
+from martensite.core.errors import MartensiteError
+from martensite.gates.policy import Policy
+from martensite.gates.short_form import Waiver
+from martensite.gates.versions import Versions
+
+
+def decide(
+    bundle: str | Path,
+    policy: Policy,
+    claims: str | Path,
+    trust: Trust,
+    *,
+    signature: str | Path | None = None,
+    serving: Serving | None = None,
+    versions: Versions | None = None,
+    waivers: tuple[Waiver, ...] = (),
+    now: datetime | None = None,
+) -> Verdict:
+    """PASS, FAIL or INCONCLUSIVE, with a reason for every rule.
+
+    Args:
+        bundle: The folder.
+        policy: What is asked for.
+        claims: claims.jsonl.
+        trust: Whose word counts, and on what.
+        signature: Of the bundle; None: beside it.
+        serving: How the model is to serve; None: as the bundle is.
+        versions: Record of what passed before; it is brought up to date on PASS. None: replays don't show.
+        waivers: Besides the policy's own.
+        now: The moment to judge at; None: this one.
+
+    Raises:
+        ArtifactError: claims or record can't be read. (A bundle or signature that can't is a FAIL.)
+        ConfigError: the policy is no Rego.
+    """
+    now = now or this_moment()
+
+    def verdict(checks: tuple[GateCheck, ...], counted: tuple[str, ...], how: Serving) -> Verdict:
+        words = {check.verdict for check in checks}
+        overall = "FAIL" if "FAIL" in words else "PASS" if words == {"PASS"} else "INCONCLUSIVE"
+        return Verdict(
+            created=now,
+            verifier=f"martensite {__version__}",
+            policy={"name": policy.name, "digest": policy.digest},
+            verdict=overall,  # type: ignore[arg-type]
+            checks=checks,
+            claims=counted,
+            serving=how,
+        )
+
+    try:
+        signed = verify_model(bundle, trust, signature=signature)
+        subject = Subject.of(bundle, signed.files)
+    except MartensiteError as error:
+        failed = GateCheck(rule="signature", verdict="FAIL", reason=f"{error.value}; {error.rule}" if error.rule else error.value)
+        return verdict((failed,), (), serving or Serving(dtype="unknown"))
+    serving = serving or subject.serving
+    found = read_claims(Path(claims), subject, trust, now)
+    text = f"{len(signed.files)} files as {signed.signer} signed them"
+    checks = [GateCheck(rule="signature", verdict="PASS", reason=text)]
+    release = next(iter(acceptable(found, "release")), None)
+    if versions is not None and release is not None:
+        checks.append(versions.check(*_version(release), signed.digest))
+    elif versions is not None:
+        checks.append(GateCheck(rule="version", verdict="FAIL", reason="no release claim that counts says which version this is"))
+    facts = _facts(found, signed, trust, serving, now, recorded=versions is not None)
+    judged = policy.judge(facts)
+    checks += [_waived(check, (*policy.waivers, *waivers), subject.model, now) for check in judged]
+    counted = tuple(claim.digest for claim in found if not claim.refusal)
+    result = verdict(tuple(checks), counted, serving)
+    if result.verdict == "PASS" and versions is not None and release is not None:
+        versions.passed(*_version(release), signed.digest)
+    return result
+
+
+def _version(release: Claim) -> tuple[str, int]:
+    content: Any = release.predicate
+    return content.name, content.version
+
+
+def _facts(
+    found: list[Claim], signed: Signed, trust: Trust, serving: Serving, now: datetime, *, recorded: bool
+) -> dict[str, Any]:
+    """What the policy sees as ``input``."""
+    refused: dict[str, list[str]] = defaultdict(list)
+    for claim in found:
+        if claim.refusal:
+            refused[claim.kind or "unreadable"].append(claim.refusal)
+    counting = {kind: [document(claim) for claim in acceptable(found, kind)] for kind in KINDS if kind != "verdict"}
+    for one in counting["bom"]:
+        one["predicate"] = {"components": len(one["predicate"]["bom"].get("components") or [])}  # the whole may be megabytes
+    signer = trust.find(signed.key)
+    requesters = {one["owner"] for one in counting["release"]} | ({signer.owner} if signer is not None else set())
+    return {
+        "now": now.timestamp(),
+        "digest": f"sha256:{signed.digest}",
+        "signer": signed.signer,
+        "serving": serving.model_dump(mode="json"),
+        "requesters": sorted(requesters),
+        "recorded": recorded,
+        "claims": counting,
+        "refused": dict(refused),
+    }
+
+
+def _waived(check: GateCheck, waivers: tuple[Waiver, ...], model: str, now: datetime) -> GateCheck:
+    mine = [one for one in waivers if one.rule == check.rule and one.model in (None, model)]
+    if check.verdict == "PASS" or not mine:
+        return check
+    last = max(mine, key=lambda one: one.expires)
+    if last.expires <= now:
+        text = f"{check.reason} (the waiver of {last.owner} expired on {last.expires:%Y-%m-%d})"
+        return check.model_copy(update={"reason": text})
+    text = f"waived by {last.owner} until {last.expires:%Y-%m-%d}, {last.reason}: {check.reason}"
+    return GateCheck(rule=check.rule, verdict="PASS", reason=text)

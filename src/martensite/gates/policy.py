@@ -1,0 +1,80 @@
+"""Policies: shipped by name, in short form (YAML) or in Rego."""
+
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from martensite.artifacts.attest.predicates import GateCheck
+from martensite.artifacts.weights import read_file
+from martensite.core.config import load_yaml, nearest
+from martensite.core.errors import ConfigError
+from martensite.core.files import sha256
+from martensite.gates.rego import evaluate
+from martensite.gates.short_form import ShortForm, Waiver
+
+SHIPPED = ("default", "research", "strict")
+LARGEST = 2**20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A policy, ready to judge.
+
+    Attributes:
+        name: By which it was asked for.
+        digest: SHA-256 of its text.
+        rego: The module that is evaluated.
+        demands: Kind of claim to rules that must have an answer where such a claim counts: what a rule in Rego can't answer
+            is left out of its set, and would pass unseen.
+        waivers: Its own.
+        examples: The file with its examples, or None.
+    """
+
+    name: str
+    digest: str
+    rego: str
+    demands: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    waivers: tuple[Waiver, ...] = ()
+    examples: Path | None = None
+
+    @classmethod
+    def load(cls, source: str | Path) -> "Policy":
+        """A shipped policy by name, a ``.yaml`` or a ``.rego`` file.
+
+        Raises:
+            ConfigError: no such policy, unknown keys, or no Rego of the package ``martensite.policy``.
+            ArtifactError: the file can't be read.
+        """
+        path, name = Path(source), str(source)
+        if name in SHIPPED:
+            path = Path(str(files("martensite.gates") / "policies" / f"{name}.yaml"))
+        elif path.suffix not in (".yaml", ".yml", ".rego"):
+            raise ConfigError(
+                f"there is no policy {name!r}", "a policy is a name, a .yaml or a .rego file", nearest(name, SHIPPED)
+            )
+        text = read_file(path, "give a policy file", LARGEST).decode("utf-8", errors="replace")
+        beside = path.with_name(f"{path.stem}.examples.yaml")
+        examples = beside if beside.is_file() else None
+        if path.suffix == ".rego":
+            if not re.search(r"^package martensite\.policy\s*$", text, re.MULTILINE):
+                raise ConfigError(f"{path} is another package", "a policy is of the package martensite.policy", "name it so")
+            return cls(name, sha256(text.encode()), text, examples=examples)
+        form = ShortForm.parse(load_yaml(text))
+        wanted = form.wanted()
+        demands = {kind: tuple(f"{kind}.{one}" for one in found.demands()) for kind, found in wanted.items()}
+        return cls(name, sha256(text.encode()), form.rego(), demands, form.waivers, examples)
+
+    def judge(self, document: dict[str, Any]) -> tuple[GateCheck, ...]:
+        """All checks that the policy makes of the evidence, sorted by rule; none has been waived yet."""
+        checks = evaluate(self.rego, document)
+        answered = {check.rule for check in checks}
+        for kind, rules in self.demands.items():
+            failed = any(check.verdict != "PASS" for check in checks if check.rule in (kind, f"{kind}.serving"))
+            if lost := [rule for rule in (kind, *rules) if rule not in answered]:
+                if f"{kind}.serving" in answered or (failed and kind in answered):
+                    continue
+                reason = f"the claim holds nothing by which {lost[0]} could be judged"
+                checks += (GateCheck(rule=lost[0], verdict="INCONCLUSIVE", reason=reason),)
+        return tuple(sorted(checks, key=lambda one: (one.rule, one.reason)))

@@ -1,0 +1,174 @@
+"""Every self-check is made to fire, and stays silent on an honest model."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from martensite.attacks import EOT, FGSM, FMN, PGD, Square
+from martensite.attacks.canaries import Noisy, Saturated
+from martensite.data import Dataset
+from martensite.evaluation import Suite, evaluate
+from martensite.evaluation.canaries import linear_canary
+from martensite.evaluation.evaluate import try_suite
+from martensite.evaluation.suite import load_suite
+from martensite.models import Access, Classifier
+from martensite.threat import ThreatModel
+
+STRONG = PGD(steps=10, loss="margin")
+
+
+class Lazy(PGD):
+    """Claims to search, and stays where it is."""
+
+    kind: Literal["lazy"] = "lazy"
+
+    def perturb(self, oracle, x, y, threat, rng):
+        return x
+
+
+class Nowhere(FMN):
+    """A search for the nearest that finds nothing."""
+
+    kind: Literal["nowhere"] = "nowhere"
+
+    def perturb(self, oracle, x, y, threat, rng):
+        return x
+
+
+def findings(report):
+    return {one.name: one.severity for one in report.diagnostics}
+
+
+def suite(*attacks, **more):
+    return Suite(name="d", attacks=attacks, **more)
+
+
+def test_an_honest_model_and_suite_give_no_findings(linear, data, threat):
+    report = evaluate(linear, data, threat, suite(FGSM(), STRONG, cascade=(Square(queries=50), PGD(steps=20, loss="margin"))))
+    assert findings(report) == {}
+    assert report.invalid == ()
+
+
+def test_flat_gradients_and_an_attack_stuck_in_the_whole_box(linear, data, threat):
+    naive = evaluate(Classifier(Saturated(linear.net), 2), data, threat, suite(PGD(steps=10)))
+    found = findings(naive)
+    assert found["flat_gradients"] == found["whole_box_unbroken"] == found["noise_breaks"] == "invalid"
+    assert found["loss_saturates"] == "warning"
+    ours = evaluate(Classifier(Saturated(linear.net), 2), data, threat, suite(PGD(steps=10), STRONG))
+    assert ours.robust_accuracy == evaluate(linear, data, threat, suite(STRONG)).robust_accuracy
+    assert naive.robust_accuracy.low > ours.robust_accuracy.high  # what PGD alone would have us believe
+    assert ours.invalid == ()
+    assert findings(ours)["loss_saturates"] == "note"
+
+
+def test_queries_that_find_what_gradients_missed(linear, data, threat):
+    report = evaluate(Classifier(Saturated(linear.net), 2), data, threat, suite(PGD(steps=5), cascade=(Square(queries=200),)))
+    assert findings(report)["black_box_beats_white_box"] == "invalid"
+
+
+def test_one_step_that_beats_many(linear, data, threat):
+    report = evaluate(linear, data, threat, suite(FGSM(), Lazy()))
+    assert findings(report)["fgsm_beats_pgd"] == "invalid"
+    assert "fgsm_beats_pgd" not in findings(evaluate(linear, data, threat, suite(FGSM(), STRONG)))
+
+
+def test_more_steps_that_still_gain(linear, data, threat):
+    short = PGD(steps=1, step_size=1e-3, random_start=False)
+    report = evaluate(linear, data, threat, suite(short, cascade=(PGD(steps=10),)))
+    assert findings(report)["more_steps_gain"] == "invalid"
+    assert "more_steps_gain" not in findings(evaluate(linear, data, threat, suite(STRONG, cascade=(PGD(steps=30),))))
+
+
+def test_noise_that_does_as_well(linear, data, attacks):
+    report = evaluate(linear, data, ThreatModel(eps=0.25), suite(attacks.Nothing()))
+    assert findings(report)["noise_breaks"] == "invalid"
+    assert "noise_breaks" not in findings(evaluate(linear, data, ThreatModel(eps=0.25), suite(STRONG)))
+
+
+def test_a_model_that_answers_at_random(linear, data, threat):
+    def noisy():
+        return Classifier(Noisy(linear.net, 0.3), 2)
+
+    assert findings(evaluate(noisy(), data, threat, suite(STRONG)))["predictions_change"] == "invalid"
+    many = EOT(attack=PGD(steps=5, loss="margin"), samples=5, judge_samples=5)
+    assert findings(evaluate(noisy(), data, threat, suite(many)))["predictions_change"] == "note"
+
+
+def test_distances_that_miss_what_the_ball_holds(linear, data, threat):
+    report = evaluate(linear, data, threat, suite(STRONG, distances=Nowhere(), curve=(0.5,), curve_attack=STRONG))
+    assert findings(report) == {"distances_disagree": "warning"}
+
+
+def test_probabilities(linear, data, threat):
+    model = Classifier(nn.Sequential(linear.net, nn.Softmax(1)), 2)
+    assert findings(evaluate(model, data, threat, suite(STRONG)))["outputs_are_probabilities"] == "warning"
+
+
+def test_inputs_that_look_normalised(linear, data):
+    box = (-4.0, 4.0)
+    x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
+    model = Classifier(linear.net, 2, box=box)
+    looks = Dataset(x, model(x).argmax(1).detach(), 2, box=box)
+    assert findings(evaluate(model, looks, ThreatModel(eps=0.1, box=box), suite(STRONG)))["normalised_inputs"] == "warning"
+
+
+def test_a_model_in_training_mode(linear, data, threat):
+    model = Classifier(nn.Sequential(linear.net, nn.Dropout(0.5)), 2)
+    assert findings(evaluate(model.train(), data, threat, suite(STRONG))) == {"training_mode": "note"}
+    assert model.net[1].training
+    assert findings(evaluate(model.eval(), data, threat, suite(STRONG))) == {}
+
+
+def test_a_certificate_that_an_attack_contradicts(linear, data, margin, threat):
+    true = evaluate(linear, data, threat, suite(STRONG, distances=FMN()), certified=margin.clamp(min=0) * 0.999)
+    assert "contradiction" not in findings(true)
+    false = evaluate(linear, data, threat, suite(STRONG, distances=FMN()), certified=margin.clamp(min=0) * 1.5)
+    assert findings(false)["contradiction"] == "invalid"
+    assert false.diagnostics[0].name == "contradiction"
+
+
+# canaries
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_canary_is_what_it_says(norm):
+    net, data, threat = linear_canary(norm)
+    w = (net.weight[1] - net.weight[0]).detach().double()
+    dual = {"linf": w.abs().sum(), "l2": w.norm(), "l1": w.abs().max()}[norm]
+    b = float((net.bias[1] - net.bias[0]).detach())
+    lead = (data.x.double() @ w + b) * torch.where(data.y == 1, 1.0, -1.0) / dual
+    assert sorted(lead.tolist()) == pytest.approx([0.8 * threat.eps] * 10 + [1.2 * threat.eps] * 10, rel=1e-4)
+    # No wall of the box is within reach, so the closed form is exact.
+    assert float(data.x.min()) > threat.eps
+    assert float(data.x.max()) < 1 - threat.eps
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_quick_passes_its_canaries(norm):
+    canaries = try_suite(load_suite("quick"), norm, Access.GRADIENTS)
+    assert [(canary.name, canary.passed) for canary in canaries] == [("linear", True), ("masked", True), ("stochastic", True)]
+    assert [canary.found for canary in canaries[:2]] == [10, 10]
+
+
+@pytest.mark.parametrize(("norm", "access"), [("linf", Access.SCORES), ("l2", Access.DECISIONS)])
+def test_a_suite_by_queries_passes_them(norm, access):
+    canaries = try_suite(load_suite("quick"), norm, access)
+    assert all(canary.passed for canary in canaries)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adaptive", "standard", "tabular"])
+def test_the_shipped_suites_pass_them(name):
+    assert all(canary.passed for canary in try_suite(load_suite(name), "linf", Access.GRADIENTS))
+
+
+def test_a_suite_that_sees_nothing_fails_them(linear, data, threat):
+    report = evaluate(linear, data, threat, suite(PGD(steps=10), canaries=("linear", "masked")))
+    assert [(canary.name, canary.found, canary.passed) for canary in report.canaries] == [
+        ("linear", 10, True),
+        ("masked", 20, False),
+    ]
+    assert [one.name for one in report.invalid] == ["canary_masked"]
+    assert report.robust_accuracy.count == int(evaluate(linear, data, threat, suite(STRONG)).robust_accuracy.count)
