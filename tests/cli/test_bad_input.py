@@ -62,6 +62,11 @@ CASES = {
     "unknown test": ("certify hard --test sequentiel", ["sequentiel", "'sequential'"]),
     "no key for it": ("certify hard --method patch_smoothing --n 100", ["no key 'n'"]),
     "noise of no width": ("certify hard --method uniform_smoothing", ["lacks 'width'"]),
+    "bounds without a threat model": ("certify nets.py:make --method crown", ["no --eps was given"]),
+    "an eps for smoothing": ("certify hard --eps 0.1", ["--eps was given with smoothing", "certifies radii"]),
+    "a sandwich of smoothing": ("certify hard --sandwich pgd", ["--sandwich pgd was given with smoothing"]),
+    "bounds in l0": ("certify hard --method ibp --norm l0 --eps 2", ["the threat model is l0"]),
+    "noise for bounds": ("certify hard --method crown --eps 0.1 --sigma 0.5", ["LinearBounds has no key 'sigma'"]),
     "more pixels than there are": ("certify hard --method ablation --set keep=100", ["keep is 100", "64 pixels"]),
     "radius out of reach": ("certify hard --radius 3 --n 1000", ["radius is 3"]),
     # the threat model

@@ -300,6 +300,41 @@ def test_certify_at_one_radius(here, call_json):
     assert set(document["radius"]) <= {0.0, 0.05}
 
 
+@pytest.mark.parametrize("method", ["ibp", "crown-ibp", "crown", "alpha-crown"])
+def test_certify_by_bounds(method, here, call, call_json):
+    words = ("certify", "hard", "--data", "data.npz", "--method", method, "--eps", 0.001, "--samples", 6, "--store", "bounds")
+    document = call_json(*words).document
+    report = CertificationReport.parse(document)
+    assert (report.norm, report.record.dtype, report.record.threat.eps) == ("linf", "float64", 0.001)
+    assert report.record.model_digest == model_digest(load_bundle("hard"))
+    assert len(report.margins) == 6
+    assert set(report.radius) <= {0.0, 0.001}
+    result = call(*words, "--out", "b.json", "--page", "b.html")
+    assert (result.code, "bounds were computed" in result.out) == (0, True)
+    assert CertificationReport.load(here / "b.json").margins == report.margins
+    assert "about the network itself" in (here / "b.html").read_text()
+
+
+def test_certify_by_bounds_against_the_bundles_threat_model(here, call_json):
+    document = call_json("certify", "hard", "--data", "data.npz", "--method", "crown", "--samples", 4).document
+    assert document["record"]["threat"]["eps"] == 0.05
+    document = call_json(
+        "certify", "hard", "--data", "data.npz", "--method", "ibp", "--norm", "l2", "--eps", "0.01", "--samples", 4,
+        "--set", "tolerance=0.01",
+    ).document  # fmt: skip
+    assert (document["norm"], document["method"]["tolerance"]) == ("l2", 0.01)
+
+
+def test_certify_with_a_sandwich(here, call, call_json):
+    words = ("certify", "hard", "--data", "data.npz", "--method", "crown", "--eps", 0.01, "--samples", 8, "--sandwich", "fgsm")
+    document = call_json(*words, "--out", "sandwich.json").document
+    assert document["certified"]["value"] <= document["robust"]["value"] <= document["clean"]["value"]
+    assert len(document["outcomes"]) == 8
+    result = call(*words)
+    assert result.code == 0
+    assert "no certified sample was broken" in result.out
+
+
 # gate
 
 

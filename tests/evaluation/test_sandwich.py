@@ -38,9 +38,9 @@ def data(model):
     return Dataset(x, y, 3)
 
 
-@pytest.mark.parametrize("method", [IntervalBounds(), LinearBounds()])
-def test_the_layers_of_a_sandwich(method, model, data, tmp_path):
-    report = sandwich(model, data, THREAT, method, ATTACK, evidence=tmp_path)
+@pytest.mark.parametrize(("method", "eps"), [(IntervalBounds(), 0.015), (LinearBounds(), 0.06)])
+def test_the_layers_of_a_sandwich(method, eps, model, data, tmp_path):
+    report = sandwich(model, data, THREAT.at(eps), method, ATTACK, evidence=tmp_path)
     assert report.clean.count == 50
     assert 0 < report.certified.count < report.robust.count < report.clean.count
     assert report.certified.count == report.certification.accuracy.count

@@ -18,15 +18,26 @@ EXAMPLES = """Examples:\n
   martensite certify models/hardened --sigma 0.25 --test fixed --set selection=100   (as papers do)\n
   martensite certify models/uniform --method uniform_smoothing --set width=0.5\n
   martensite certify models/ablated --method ablation --set keep=45\n
-  martensite certify models/bands --method patch_smoothing --set size=4 --radius 5"""
+  martensite certify models/bands --method patch_smoothing --set size=4 --radius 5\n
+  martensite certify models/small --method crown --norm linf --eps 0.1 --store certified/\n
+  martensite certify models/small --method alpha-crown --eps 0.1 --sandwich pgd   (certified <= robust <= clean)"""
 SIGMA = 0.25
+SHORT: dict[str, dict[str, str]] = {
+    "ibp": {"kind": "interval_bounds"},
+    **{name: {"kind": "linear_bounds", "variant": name} for name in ("crown-ibp", "crown", "alpha-crown")},
+}
 
 
 def command(
     model: options.Model,
     data: options.Data = "digits",
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="smoothing (L2, Linf), uniform_smoothing (L1), ablation (L0), patch_smoothing.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="smoothing (L2, Linf), uniform_smoothing (L1), ablation (L0), patch_smoothing; of the network itself, by "
+            "bounds: ibp, crown-ibp, crown, alpha-crown.",
+        ),
     ] = "smoothing",
     sigma: Annotated[
         float | None,
@@ -50,6 +61,16 @@ def command(
     radii: Annotated[
         str | None,
         typer.Option(metavar="R,R,...", help="Tell these rising radii apart; default: a grid.", show_default=False),
+    ] = None,
+    norm: options.NormOption = None,
+    eps: options.Eps = None,
+    sandwich: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ATTACK",
+            help="Attack the same samples too; a certified one that breaks ends the run with both saved. For bounds.",
+            show_default=False,
+        ),
     ] = None,
     settings: options.Settings = None,
     split: options.Split = None,
@@ -76,33 +97,67 @@ def command(
     json: options.Json = False,
 ) -> int:
     """Certify predictions: radii within which no change of an input alters the answer."""
-    from martensite.certification import certify
+    from martensite.attacks import ATTACKS
+    from martensite.certification import Bounded, certify
     from martensite.cli.model_source import load_model
-    from martensite.cli.output import print_json, show_certificates
+    from martensite.cli.output import print_json, show_certificates, show_sandwich, show_warnings
     from martensite.cli.progress import Display, plain, show
+    from martensite.core.errors import ConfigError
     from martensite.core.files import write_text
-    from martensite.evaluation import summarise_certificates
+    from martensite.evaluation import SandwichReport, summarise_certificates
+    from martensite.evaluation import sandwich as run_sandwich
     from martensite.reporting import render_certificates
 
     certifier = _certifier(method, {"sigma": sigma, "n": n, "alpha": alpha, "test": test}, radii, settings or [])
+    bounded = isinstance(certifier, Bounded)
+    if not bounded and (named := [f"--{name}" for name, value in (("norm", norm), ("eps", eps)) if value is not None]):
+        raise ConfigError(
+            f"{' and '.join(named)} was given with {method}", "it certifies radii, not a threat model", "give --radius, or crown"
+        )
+    if not bounded and sandwich is not None:
+        raise ConfigError(
+            f"--sandwich {sandwich} was given with {method}",
+            "certificates of a smoothed classifier say nothing of the network that is attacked",
+            "give --method crown",
+        )
+    attacker = None if sandwich is None else ATTACKS.build(sandwich)
     inputs = options.dataset(data, split, label, scale, samples)
     source = load_model(model, weights, inputs)
+    threat = options.threat_model(norm, eps, None, source.threat, source.model.box) if bounded else None
+    report: SandwichReport | None = None
     with Display(quiet=json) as display:
-        certificates = certify(
-            source.model, inputs.x, inputs.y, certifier, radius=radius, seed=seed, store=store, listener=display
-        )
-    report = summarise_certificates(certificates, certifier, source.model, inputs, seed)
+        if attacker is not None and threat is not None:
+            report = run_sandwich(
+                source.model, inputs, threat, certifier, attacker, evidence=_evidence(out, store), seed=seed, store=store,
+                listener=display,
+            )  # fmt: skip
+            certification = report.certification
+        else:
+            certificates = certify(
+                source.model, inputs.x, inputs.y, certifier,
+                threat=threat, radius=radius, seed=seed, store=store, listener=display,
+            )  # fmt: skip
+            certification = summarise_certificates(certificates, certifier, source.model, inputs, seed)
+    whole = report or certification
     if page is not None:
-        write_text(page, render_certificates(report))
+        write_text(page, render_certificates(certification))
     if out is not None:
-        report.save(out)
+        whole.save(out)
     if json:
-        print_json(report.model_dump(mode="json"))
-    else:
-        show_certificates(report)
-        if page is not None:
-            show(f"Report: {plain(page)}")
+        print_json(whole.model_dump(mode="json"))
+        return 0
+    show_certificates(certification)
+    if report is not None:
+        show_sandwich(report)
+        show_warnings(report.warnings)
+    if page is not None:
+        show(f"Report: {plain(page)}")
     return 0
+
+
+def _evidence(out: Path | None, store: Path | None) -> Path:
+    """Where both sides of a contradiction are saved: beside the report."""
+    return out.parent if out is not None else store or Path()
 
 
 def _certifier(method: str, given: dict[str, Any], radii: str | None, settings: list[str]) -> "Certifier":
@@ -115,7 +170,7 @@ def _certifier(method: str, given: dict[str, Any], radii: str | None, settings: 
     from martensite.core.config import to_number
     from martensite.core.errors import ConfigError
 
-    document = options.parameters(method, settings)
+    document = options.read_settings(settings, dict(SHORT.get(method, {"kind": method})))
     if radii is not None:
         numbers = [to_number(part) for part in radii.split(",")]
         if None in numbers:

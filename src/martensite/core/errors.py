@@ -9,6 +9,7 @@
     │   ├── AccessError             a gradient asked of a model that can't give one
     │   ├── ArtifactError           a missing, truncated, altered or unsafe file
     │   └── RunError                a run directory that belongs to something else
+    ├── ContradictionError          an attack broke what a certificate says can't be broken: one of the two is wrong
     ├── BudgetError                 a query or time budget is spent
     ├── SignatureError              a signature that does not hold, or that nobody trusted made
     └── StorageError                the disk refused a write: nothing half-written stays; exit code 2 as well
@@ -70,6 +71,10 @@ class ArtifactError(InputError):
 
 class RunError(InputError):
     """A run directory holds something else than this run."""
+
+
+class ContradictionError(MartensiteError):
+    """A certified sample was broken inside its certificate's ball: the certificate, or the attack's judge, is at fault."""
 
 
 class BudgetError(MartensiteError):

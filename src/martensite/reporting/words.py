@@ -117,7 +117,12 @@ def radius_unit(norm: str) -> str:
 def certificate_limits(certification: CertificationReport, threat: ThreatModel | None) -> list[str]:
     """What certificates do not claim."""
     method, about = certification.method, []
-    if method.get("kind") != "patch_smoothing":
+    if method.get("kind") in ("interval_bounds", "linear_bounds"):
+        about.append(
+            "The certificates are about the network itself, in real arithmetic; its own rounding, of about a millionth of its "
+            "logits, is not part of them."
+        )
+    elif method.get("kind") != "patch_smoothing":
         about.append(
             "The certificates are about the smoothed classifier (the majority class under noise), not about a single pass of "
             "the network."
