@@ -32,13 +32,16 @@ class Counted(nn.Module):
     def __init__(self, net):
         super().__init__()
         self.net, self.count = net, Count()
+        self.register_forward_hook(_counting)
 
     def forward(self, x):
-        self.count.forwards += len(x)
-        logits = self.net(x)
-        if logits.requires_grad:
-            logits.register_hook(self.count.back)
-        return logits
+        return self.net(x)
+
+
+def _counting(module, args, logits):
+    module.count.forwards += len(args[0])
+    if logits.requires_grad:
+        logits.register_hook(module.count.back)
 
 
 def make_data(n, seed, split="train"):

@@ -11,7 +11,7 @@ from martensite.data import load_data
 from martensite.data.split import hold_out
 from martensite.models import Classifier, build
 from martensite.threat import ThreatModel
-from martensite.training import OBJECTIVES, TrainingSettings, fit
+from martensite.training import OBJECTIVES, Ramp, TrainingSettings, fit
 from martensite.training.context import Context
 from martensite.training.objectives import Standard
 
@@ -21,7 +21,8 @@ NEEDED = {"multi_norm": {"others": {"l1": 0.3}}, "consistency": {"sigma": 0.1}}
 MODES = [("multi_norm", {"others": {"l1": 0.3}, "mode": mode}) for mode in ("max", "msd")]
 MEMBERS = [(name, NEEDED.get(name, {})) for name in OBJECTIVES.names()] + MODES
 IDS = [name + (f"-{options['mode']}" if "mode" in options else "") for name, options in MEMBERS]
-UNHARMED = {"standard", "gaussian", "consistency"}  # without an adversary
+UNHARMED = {"standard", "gaussian", "consistency", "ibp", "crown_ibp"}  # without an adversary
+UNMOVED = {"standard", "ibp", "crown_ibp"}  # what they run the model on is the clean input
 
 # On digits, where standard training leaves 0.08: what every objective clears within eight epochs.
 DIGITS_THREAT, FLOOR = ThreatModel(eps=0.15), 0.3
@@ -29,6 +30,8 @@ SHORT = {"kind": "pgd", "steps": 5}
 DIGITS = {
     **{name: {"attack": SHORT} for name in ("alp", "ensemble_at", "mart", "pgd_at", "trades")},
     "awp": {"inner": {"kind": "pgd_at", "attack": SHORT}},
+    "mtl_ibp": {"alpha": 0.01, "attack": SHORT},
+    "sabr": {"share": 0.1, "attack": SHORT},
     "free": {"m": 4},
     "mixed": {"attacks": [SHORT, {**SHORT, "loss": "margin"}]},
     "multi_norm": {"others": {"l1": 1.5}, "steps": 5},
@@ -131,7 +134,7 @@ def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, valid
     monkeypatch.setattr(type(objective), "loss", watched_loss)
     fit(tools.make_model("noisy"), data, validation, objective, SETTINGS, threat=threat, **surrogates)
     balls, moved = objective.balls(threat), 0.0
-    assert seen
+    assert bool(seen) == (objective.kind != "sabr")  # which only bounds its points
     for x, points in seen:
         for point in points.split(len(x)):
             moved += float((point - x).abs().max())
@@ -140,31 +143,33 @@ def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, valid
                 assert inside.any(0).all()
                 assert point.min() >= 0
                 assert point.max() <= 1
-    assert (moved > 0) == (objective.kind != "standard")
+    assert (moved > 0) == (objective.kind not in UNMOVED | {"sabr"})
 
 
 def test_every_pass_is_counted_and_declared(objective, tools, data, threat):
     model = tools.make_model("counted")
     context, x, y = batch(objective, model, data, threat, tools, surrogates=[model])
     finish(context, objective.loss(context, x, y))
-    count = model.net.count
-    assert (context.forwards, context.backwards) == (count.forwards, count.backwards)
-    assert objective.passes(len(x)) == (count.forwards, count.backwards)
+    count, (forwards, backwards) = model.net.count, objective.bound_passes(len(x))  # of which the net knows nothing
+    assert (context.forwards, context.backwards) == (count.forwards + forwards, count.backwards + backwards)
+    assert objective.passes(len(x)) == (context.forwards, context.backwards)
 
 
 def test_every_pass_of_a_run_is_counted(objective, tools, data, validation, threat):
     model = tools.make_model("counted")
     held = (model,) if objective.kind == "ensemble_at" else ()
     result = fit(model, data, validation, objective, SETTINGS, threat=threat, surrogates=held)
-    probed = 2  # two samples are tried before any work starts
-    assert (result.forwards, result.backwards) == (model.net.count.forwards - probed, model.net.count.backwards)
+    probed, bounds = 2, objective.bound_passes(SETTINGS.epochs * len(data))  # two samples are tried before any work starts
+    count = model.net.count
+    assert (result.forwards, result.backwards) == (count.forwards - probed + bounds[0], count.backwards + bounds[1])
 
 
 def test_a_run_moves_running_statistics_and_what_trains_and_nothing_else(objective, tools, data, validation, threat, surrogates):
     model = tools.make_model("noisy")
     model.net[0].bias.requires_grad_(False)
     trained = fit(model, data, validation, objective, SETTINGS, threat=threat, **surrogates).model
-    assert not torch.equal(trained.net[1].running_mean, model.net[1].running_mean)
+    moved = not torch.equal(trained.net[1].running_mean, model.net[1].running_mean)
+    assert moved is (objective.kind != "sabr")  # which runs the model in evaluation mode only
     assert torch.equal(trained.net[0].bias, model.net[0].bias)
     assert not torch.equal(trained.net[0].weight, model.net[0].weight)
     assert [p.requires_grad for p in trained.parameters()] == [p.requires_grad for p in model.parameters()]
@@ -275,6 +280,8 @@ def pgd_accuracy(model):
 def test_on_digits_it_hardens_a_trained_model(name, options, digits):
     train, held, (model, other) = digits
     settings = TrainingSettings(epochs=8, batch_size=32, lr=5e-3, validation_attack=PGD(steps=10), validate_every=8, guards=None)
+    if name in ("mtl_ibp", "sabr"):
+        settings = settings.model_copy(update={"ramp": Ramp(until=0.5)})
     objective = OBJECTIVES.get(name)(**options)
     hardened = fit(model, train, held, objective, settings, threat=DIGITS_THREAT, surrogates=(other,)).model
     assert pgd_accuracy(hardened) > FLOOR

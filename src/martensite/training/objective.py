@@ -68,10 +68,16 @@ class Objective(Config):
         """Those of `measure` and of the update's backward pass."""
         return None
 
+    def bound_passes(self, n: int) -> Passes:
+        """What propagating bounds through the layers costs, in passes; none for most."""
+        return 0, 0
+
     def passes(self, n: int) -> Passes | None:
         """Those of one whole update on n samples."""
-        search, update = self.search_passes(n), self.update_passes(n)
-        return None if search is None or update is None else (search[0] + update[0], search[1] + update[1])
+        search, update, bound = self.search_passes(n), self.update_passes(n), self.bound_passes(n)
+        if search is None or update is None:
+            return None
+        return search[0] + update[0] + bound[0], search[1] + update[1] + bound[1]
 
     def balls(self, threat: ThreatModel) -> tuple[ThreatModel, ...]:
         """The balls whose union holds every point it trains on; none, where the points are noise that no ball holds."""
