@@ -98,7 +98,7 @@ class Bounds:
         start, most = 0, self._at_once(place)
         while start < len(owners):
             owner, neuron = owners[start : start + most], neurons[start : start + most]
-            rows = picking(neuron, node.shape, owner, windowed=isinstance(node.op, Convolution))
+            rows = picking(neuron, node.shape, owner, windowed=len(node.shape) == 3)
             low[owner, neuron] = torch.maximum(low[owner, neuron], self._backward(place, rows, {}))
             high[owner, neuron] = torch.minimum(high[owner, neuron], -self._backward(place, rows.negated(), {}))
             start += most
@@ -130,8 +130,8 @@ class Bounds:
         """How many rows from a node may go backward together."""
         node = self.graph.nodes[place]
         widest = max(prod(one.shape) for one in self.graph.nodes[: place + 1])
-        if isinstance(node.op, Convolution):  # they begin as windows, of which the first has the size of a kernel
-            widest = max(widest // 8, node.op.weight[0].numel())
+        if len(node.shape) == 3:  # they begin as windows, which the first layers leave small
+            widest //= 8
         return max(1, ENTRIES // widest)
 
     def _nonlinear(self) -> list[tuple[int, Rectifier | Tanh | MaxPool]]:

@@ -66,7 +66,7 @@ def lower(model: Classifier, shape: Shape, live: bool = False) -> Graph:
         mean, std = (part.detach().double().view(by_channel) for part in (model.mean, model.std))
         builder.append(Scale(1.0 / std, -mean / std), (0,))
     values: dict[fx.Node, Any] = {}
-    with torch.set_grad_enabled(live):
+    with torch.set_grad_enabled(live), model.device:  # what is made anew, such as averages, lies where the weights do
         for node in traced.graph.nodes:
             values[node] = builder.node(node, lambda part: fx.node.map_arg(part, values.__getitem__))
     graph = Graph(tuple(builder.nodes))
