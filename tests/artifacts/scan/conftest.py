@@ -132,7 +132,7 @@ def hostile(canary):
     }  # fmt: skip
     for name, (module, attribute, *arguments) in calls.items():
         least = "suspicious" if name == "uuid" else "dangerous"
-        files[f"call-{name}.bin"] = (Call(module, attribute, *arguments).pickled(4), least)
+        files[f"call-{name}.pkl"] = (Call(module, attribute, *arguments).pickled(4), least)
 
     text = touch.encode()
     files |= {
@@ -284,6 +284,13 @@ def verdict(tmp_path):
 @pytest.fixture(scope="session")
 def benign(tmp_path_factory):
     """A folder of files that honest programs wrote."""
+    folder = tmp_path_factory.mktemp("benign")
+    write_benign(folder)
+    return folder
+
+
+def write_benign(folder):
+    """Fill a folder with files that honest programs write."""
     import joblib
     from safetensors.torch import save_file
     from sklearn.calibration import CalibratedClassifierCV
@@ -304,7 +311,6 @@ def benign(tmp_path_factory):
     from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
-    folder = tmp_path_factory.mktemp("benign")
     x, y = np.random.default_rng(0).random((60, 4)), np.arange(60) % 3
     kinds = (
         LogisticRegression(), SGDClassifier(), RandomForestClassifier(3), GradientBoostingClassifier(n_estimators=2),
@@ -343,4 +349,3 @@ def benign(tmp_path_factory):
     )
     (folder / "plain.pb").write_bytes(message((1, message((1, "n"), (2, "MatMul")))))
     (folder / "all.tar.gz").write_bytes(tarred({"model/two.npz": (folder / "two.npz").read_bytes()}, "w:gz"))
-    return folder

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martensite.artifacts.scan.imports import judge
+from martensite.artifacts.scan.machine import Machine
 from martensite.artifacts.scan.source import Source
 from martensite.artifacts.scan.symbols import Global
 from martensite.artifacts.scan.walk import walk
@@ -112,3 +113,16 @@ def test_every_harmless_name_of_python_and_torch_exists():
             home = importlib.import_module(module)
         missing = [name for name in HARMLESS[module].split() if not hasattr(home, name) and name != "type(None)"]
         assert missing == [], module
+
+
+@pytest.fixture(scope="module")
+def pickles(tmp_path_factory, benign, builders):
+    files = builders.hostile(tmp_path_factory.mktemp("none") / "canary")
+    many = pickle.dumps([[number * 1.5, number, f"row {number}", None, (number, -number)] for number in range(3000)])
+    return [content for content, _ in files.values()] + [path.read_bytes() for path in sorted(benign.glob("*.pkl"))] + [many]
+
+
+def test_the_short_way_for_common_opcodes_is_the_long_way(pickles, monkeypatch):
+    short = [walked(content) for content in pickles]
+    monkeypatch.setattr(Machine, "run_common", lambda self: None)
+    assert [walked(content) for content in pickles] == short

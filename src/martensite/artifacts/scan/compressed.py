@@ -6,8 +6,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from martensite.artifacts.scan.unpacking import expanded, inflated
 from martensite.artifacts.scan.visit import Visit
-from martensite.artifacts.scan.zips import expanded, inflated
 
 NAME = "compressed"
 MEMORY = 256 * 2**20  # bytes that an xz stream may ask for

@@ -11,7 +11,7 @@ from typing import Any, cast
 from martensite.artifacts.scan.report import RANK
 from martensite.artifacts.scan.visit import Visit
 
-LARGEST = 16 * 2**20  # bytes that it is asked about: it reads a pickle as a whole, and slowly
+LARGEST = 2 * 2**20  # bytes that it is asked about: it reads a pickle as a whole, and slowly
 PICKLES = frozenset({"pickle", "torch-legacy"})
 
 

@@ -68,6 +68,16 @@ class Reader:
         self._fill(count)
         return self.take(count)
 
+    def buffered(self) -> tuple[bytes, int]:
+        """What was read ahead, and the place of the next byte in it; for whoever goes on by `go_on`."""
+        if len(self._buffer) - self._place < CHUNK // 16 and self._base + len(self._buffer) < self.source.size:
+            self._fill(CHUNK)
+        return self._buffer, self._place
+
+    def go_on(self, place: int) -> None:
+        """The next byte is at that place of what was `buffered`."""
+        self._place = place
+
     def skip(self, count: int) -> None:
         """Go ``count`` bytes on.
 

@@ -1,0 +1,293 @@
+"""The symbolic machine that a pickle's opcodes drive: a stack, a memo, and a record of what they would do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from martensite.artifacts.scan.source import Reader, Source
+from martensite.artifacts.scan.symbols import BLOB, COLLECTION, MARK, TEXT, UNKNOWN, Global, Made, State
+
+LONGEST_NAME = 512
+LARGEST_MEMO = 1_000_000  # entries that hold a name or a constant
+DEEPEST_STACK = 10_000_000
+SMALL = 32  # items of a tuple or dict that are kept
+KEPT = 1_000  # of each thing that a walk notes
+PICKLE = -1
+KEPT_KINDS = (str, int, tuple, Global, Made)
+COMMON = 300  # bytes that the longest of the common opcodes may take
+INTERESTING = 24  # bytes; a shorter text holds no pickle that does anything
+
+
+@dataclass
+class Walk:
+    """What a pickle would do.
+
+    Attributes:
+        end: Offset after its last opcode.
+        finished: It came to STOP.
+        why: Where it broke off, in words; empty if it finished.
+        sound: The stack always held what the opcodes took.
+        opcodes: How many.
+        imports: Every global, in order.
+        calls: What it calls, with the opcode.
+        builds: Objects whose state it sets.
+        hidden: Imports whose name could not be followed.
+        extensions: Codes of the copyreg registry.
+        blobs: Offset and size of texts and bytes long enough to hold something.
+        protocol: Highest that it states.
+        overflow: Memo or stack grew beyond what is kept.
+    """
+
+    end: int = 0
+    finished: bool = False
+    why: str = ""
+    sound: bool = True
+    opcodes: int = 0
+    imports: dict[Global, None] = field(default_factory=dict)
+    calls: dict[tuple[str, Any], None] = field(default_factory=dict)
+    builds: dict[Any, None] = field(default_factory=dict)
+    hidden: int = 0
+    extensions: dict[int, None] = field(default_factory=dict)
+    blobs: list[tuple[int, int]] = field(default_factory=list)
+    protocol: int = 0
+    overflow: bool = False
+    top: Any = UNKNOWN
+
+    @property
+    def acts(self) -> bool:
+        """It imports and calls: loading it is more than reading data."""
+        return bool((self.imports or self.hidden) and (self.calls or self.builds)) or bool(self.extensions)
+
+
+Skip = Callable[[Made, State, Reader], int | None]
+Step = Callable[["Machine"], None]
+
+
+class Machine:
+    """The symbolic stack and memo of one pickle.
+
+    Args:
+        source: Where it lies.
+        offset: Of its first opcode.
+        steps: What each opcode does.
+        skip: See `walk`.
+        depth: Pickles within its arrays of objects that may lie in one another.
+    """
+
+    def __init__(self, source: Source, offset: int, steps: Mapping[bytes, Step], skip: Skip | None, depth: int = 8) -> None:
+        self.steps, self.depth = steps, depth
+        self.reader = Reader(source, offset)
+        self.skip = skip
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+        self.filled, self.ahead = 0, set[int]()  # keys of the real memo: all below `filled`, and those
+        self.found = Walk()
+
+    def run(self) -> Walk:
+        found, reader = self.found, self.reader
+        try:
+            while not found.finished and not found.why:
+                self.run_common()
+                start = reader.position
+                step = self.steps.get(reader.take(1))
+                if step is None:
+                    found.why = f"byte {start} is no opcode"
+                    break
+                found.opcodes += 1
+                step(self)
+                if len(self.stack) > DEEPEST_STACK:
+                    found.overflow, found.why = True, f"its stack holds more than {DEEPEST_STACK:,} items at byte {start}"
+        except EOFError:
+            found.why = f"it breaks off after byte {reader.position}"
+        except ValueError:
+            found.why = f"an argument near byte {reader.position} can't be read"
+        found.end = reader.position
+        found.top = self.stack[-1] if self.stack else UNKNOWN
+        return found
+
+    def run_common(self) -> None:
+        """The opcodes that most of a large pickle consists of, straight from the buffer; ends before any other.
+
+        They mean the same as in `steps.py`, and a test walks the same pickles with and without them.
+        """
+        buffer, place = self.reader.buffered()
+        last, stack, memo, ahead = len(buffer) - COMMON, self.stack, self.memo, self.ahead
+        push, opcodes, filled = stack.append, 0, self.filled
+        while place < last and len(stack) <= DEEPEST_STACK:
+            code = buffer[place]
+            if code == 0x94 and stack and not ahead:  # MEMOIZE
+                value = stack[-1]
+                if (
+                    type(value) is str
+                    or type(value) is Global
+                    or type(value) is Made
+                    or type(value) is tuple
+                    or type(value) is int
+                ):
+                    if len(memo) >= LARGEST_MEMO:
+                        break
+                    memo[filled] = value
+                elif value is TEXT or value is BLOB:
+                    break
+                filled += 1
+                place += 1
+            elif code == 0x4B:  # BININT1
+                push(buffer[place + 1])
+                place += 2
+            elif code == 0x8C and buffer[place + 1] < INTERESTING:  # SHORT_BINUNICODE
+                end = place + 2 + buffer[place + 1]
+                push(buffer[place + 2 : end].decode("utf-8", "replace"))
+                place = end
+            elif code == 0x47:  # BINFLOAT
+                push(UNKNOWN)
+                place += 9
+            elif code == 0x28:  # MARK
+                push(MARK)
+                place += 1
+            elif code == 0x5D:  # EMPTY_LIST
+                push(COLLECTION)
+                place += 1
+            elif code == 0x4D:  # BININT2
+                push(buffer[place + 1] | buffer[place + 2] << 8)
+                place += 3
+            elif code == 0x4A:  # BININT
+                push(int.from_bytes(buffer[place + 1 : place + 5], "little", signed=True))
+                place += 5
+            elif code == 0x68:  # BINGET
+                push(memo.get(buffer[place + 1], UNKNOWN))
+                place += 2
+            elif code == 0x65:  # APPENDS
+                while stack:
+                    if stack.pop() is MARK:
+                        break
+                else:
+                    self.found.sound = False
+                place += 1
+            elif code == 0x4E:  # NONE
+                push(None)
+                place += 1
+            else:
+                break
+            opcodes += 1
+        self.filled = filled
+        self.found.opcodes += opcodes
+        self.reader.go_on(place)
+
+    def pop(self) -> Any:
+        if not self.stack or self.stack[-1] is MARK:
+            self.found.sound = False
+            return UNKNOWN
+        return self.stack.pop()
+
+    def pop_mark(self) -> list[Any]:
+        items: list[Any] = []
+        while self.stack:
+            if (item := self.stack.pop()) is MARK:
+                items.reverse()
+                return items
+            items.append(item)
+        self.found.sound = False
+        items.reverse()
+        return items
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def memoized(self) -> int:
+        """How many keys the real memo has, which is what MEMOIZE takes as the next."""
+        return self.filled + len(self.ahead)
+
+    def remember(self, key: int) -> None:
+        if key == self.filled:
+            self.filled += 1
+            while self.ahead and self.filled in self.ahead:
+                self.ahead.remove(self.filled)
+                self.filled += 1
+        elif key > self.filled and len(self.ahead) < LARGEST_MEMO:
+            self.ahead.add(key)
+        elif key > self.filled:
+            self.found.overflow = True
+        value = self.stack[-1] if self.stack else UNKNOWN
+        if not self.stack:
+            self.found.sound = False
+        if value is UNKNOWN or value is COLLECTION or value is MARK or isinstance(value, State):
+            self.memo.pop(key, None)
+        elif len(self.memo) < LARGEST_MEMO or key in self.memo:
+            self.memo[key] = value
+        else:
+            self.found.overflow = True
+
+    def bring_in(self, module: Any, name: Any) -> None:
+        if isinstance(module, str) and isinstance(name, str):
+            thing = Global(module, name)
+            if len(self.found.imports) < KEPT or thing in self.found.imports:
+                self.found.imports[thing] = None
+            else:
+                self.found.overflow = True
+            self.push(thing)
+        else:
+            self.found.hidden += 1
+            self.push(UNKNOWN)
+
+    def call(self, how: str, callee: Any, arguments: Any) -> None:
+        note(self.found.calls, (how, _gist(callee, arguments)))
+        self.push(Made(callee, arguments) if isinstance(callee, Global) else UNKNOWN)
+
+    def text(self, size: int) -> None:
+        """Push a text or bytes of that size: its content if it may be a name."""
+        self.note_blob(self.reader.position, size)
+        if size > LONGEST_NAME:
+            self.reader.skip(size)
+            self.push(TEXT)
+        else:
+            self.push(self.reader.take(size).decode("utf-8", "replace"))
+
+    def note_blob(self, start: int, size: int) -> None:
+        """Something long enough to hold a pickle."""
+        if size >= INTERESTING and len(self.found.blobs) < KEPT:
+            self.found.blobs.append((start, size))
+
+    def blob(self, size: int) -> None:
+        self.note_blob(self.reader.position, size)
+        self.reader.skip(size)
+        self.push(BLOB)
+
+    def build(self) -> None:
+        state = self.pop()
+        target = self.stack[-1] if self.stack else UNKNOWN
+        note(self.found.builds, target if isinstance(target, Global) else "state")
+        if self.skip is None or not isinstance(target, Made) or not isinstance(state, State):
+            return
+        count = self.skip(target, state, self.reader)
+        if count == PICKLE:
+            count = self.inner()
+        if count is None:
+            self.found.why = f"the size of the array at byte {self.reader.position} is not known"
+        else:
+            self.reader.skip(count)
+
+    def inner(self) -> int | None:
+        """Size of the whole pickle that follows; what it does is noted as this one's."""
+        start = self.reader.position
+        other = Machine(self.reader.source, start, self.steps, self.skip, self.depth - 1).run() if self.depth else Walk()
+        for mine, theirs in (
+            (self.found.imports, other.imports), (self.found.calls, other.calls), (self.found.builds, other.builds),
+            (self.found.extensions, other.extensions),
+        ):  # fmt: skip
+            mine.update(theirs)  # type: ignore[arg-type]
+        self.found.hidden += other.hidden
+        self.found.blobs += other.blobs
+        return other.end - start if other.finished else None
+
+
+def note(things: dict[Any, None], thing: Any) -> None:
+    if len(things) < KEPT:
+        things[thing] = None
+
+
+def _gist(callee: Any, arguments: Any) -> Any:
+    """The callee, and whether its first argument is bytes that lie in the file."""
+    if not isinstance(callee, Global):
+        return callee if callee in (UNKNOWN, BLOB, TEXT) else UNKNOWN
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else None
+    return callee, first is BLOB or (isinstance(first, Made) and str(first.by) == "_codecs.encode")
