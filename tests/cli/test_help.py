@@ -23,6 +23,7 @@ COMMANDS = (
     "attest",
     "approve",
     "gate",
+    "policy",
     "report",
 )
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")

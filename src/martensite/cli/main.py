@@ -13,10 +13,12 @@ from martensite.cli import (
     attack,
     attest,
     certify,
+    compare,
     evaluate,
     gate,
     harden,
     keys,
+    policy,
     report,
     run,
     scan,
@@ -41,9 +43,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (run, train, harden, sweep, attack, evaluate, certify, sign, verify, attest, approve, gate, report, scan):
+for module in (run, train, harden, sweep, attack, evaluate, compare, certify, sign, verify, attest, approve, gate, report, scan):
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
+app.add_typer(policy.app)
 
 
 @app.callback(invoke_without_command=True)

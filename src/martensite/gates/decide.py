@@ -6,10 +6,10 @@ model. Then the policy's own rules, and its waivers. What isn't there, doesn't v
 
 from collections import defaultdict
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from martensite import __version__
 from martensite.artifacts.attest import Claim, Serving, Subject, Verdict, acceptable, read_claims
 from martensite.artifacts.attest.claims import document
 from martensite.artifacts.attest.predicates import KINDS, GateCheck
@@ -57,7 +57,7 @@ def decide(
         overall = "FAIL" if "FAIL" in words else "PASS" if words == {"PASS"} else "INCONCLUSIVE"
         return Verdict(
             created=now,
-            verifier=f"martensite {__version__}",
+            verifier=f"martensite {version('martensite')}",
             policy={"name": policy.name, "digest": policy.digest},
             verdict=overall,  # type: ignore[arg-type]
             checks=checks,

@@ -71,10 +71,9 @@ class Policy:
         checks = evaluate(self.rego, document)
         answered = {check.rule for check in checks}
         for kind, rules in self.demands.items():
-            failed = any(check.verdict != "PASS" for check in checks if check.rule in (kind, f"{kind}.serving"))
-            if lost := [rule for rule in (kind, *rules) if rule not in answered]:
-                if f"{kind}.serving" in answered or (failed and kind in answered):
-                    continue
-                reason = f"the claim holds nothing by which {lost[0]} could be judged"
-                checks += (GateCheck(rule=lost[0], verdict="INCONCLUSIVE", reason=reason),)
+            present = bool(document["claims"].get(kind)) and f"{kind}.serving" not in answered
+            lost = [] if answered & {kind, f"{kind}.serving", f"{kind}.max_age_days"} else [kind]
+            for rule in [*lost, *(rule for rule in rules if present and rule not in answered)]:
+                reason = f"the claim holds nothing by which {rule} could be judged"
+                checks += (GateCheck(rule=rule, verdict="INCONCLUSIVE", reason=reason),)
         return tuple(sorted(checks, key=lambda one: (one.rule, one.reason)))

@@ -32,14 +32,14 @@ class Subject:
     serving: Serving
 
     @classmethod
-    def of(cls, path: str | Path) -> "Subject":
-        """Hash the files and load the model.
+    def of(cls, path: str | Path, files: dict[str, str] | None = None) -> "Subject":
+        """Hash the files (or take the digests that were just verified) and load the model.
 
         Raises:
             ArtifactError: no such bundle, or an altered one.
         """
         path = Path(path)
-        manifest, files = read_manifest(path), digest_files(list_files(path))
+        manifest, files = read_manifest(path), digest_files(list_files(path)) if files is None else files
         preprocess = files.get("preprocess.json")
         defences = tuple(str(one) for one in getattr(manifest, "defences", None) or ())
         serving = Serving(dtype=manifest.dtype, preprocessing=f"sha256:{preprocess}" if preprocess else "none", defences=defences)

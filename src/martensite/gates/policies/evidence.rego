@@ -38,7 +38,7 @@ there(kind, claim, wanted) := check(kind, "PASS", ["claimed by ", claim.owner, s
 	days(claim) <= oldest(wanted)
 }
 
-there(kind, claim, wanted) := check(kind, "FAIL", words) if {
+there(kind, claim, wanted) := check(concat("", [kind, ".max_age_days"]), "FAIL", words) if {
 	days(claim) > oldest(wanted)
 	words := ["the newest ", kind, sprintf(" claim is %.1f days old, at most ", [days(claim)]), number(oldest(wanted)), " are allowed"]
 }
