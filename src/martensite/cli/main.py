@@ -14,6 +14,7 @@ from martensite.cli import (
     attest,
     certify,
     compare,
+    convert,
     evaluate,
     gate,
     harden,
@@ -43,7 +44,24 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for module in (run, train, harden, sweep, attack, evaluate, compare, certify, sign, verify, attest, approve, gate, report, scan):
+for module in (
+    run,
+    train,
+    harden,
+    sweep,
+    attack,
+    evaluate,
+    compare,
+    certify,
+    sign,
+    verify,
+    attest,
+    approve,
+    gate,
+    report,
+    scan,
+    convert,
+):
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
 app.add_typer(policy.app)
