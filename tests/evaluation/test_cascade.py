@@ -65,7 +65,7 @@ def test_nothing_is_left_to_a_cascade_after_all_is_broken(linear, data):
 
 def test_shards_change_nothing(linear, data, threat, monkeypatch):
     whole = evaluate(linear, data, threat, CASCADE, seed=5)
-    monkeypatch.setattr(sys.modules["martensite.evaluation.evaluate"], "SHARD", 17)
+    monkeypatch.setattr(sys.modules["martensite.evaluation.measure"], "SHARD", 17)
     assert untimed(evaluate(linear, data, threat, CASCADE, seed=5)) == untimed(whole)
 
 

@@ -9,6 +9,7 @@ from martensite.cli import options
 from martensite.core.errors import ConfigError
 
 NAME = "evaluate"
+EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 EXAMPLES = """Examples:\n
   martensite evaluate models/hardened --data digits\n
   martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/\n
@@ -59,6 +60,18 @@ def command(
             metavar="FILE", dir_okay=False, help="Keep the nearest adversarials there (safetensors).", show_default=False
         ),
     ] = None,
+    half_width: Annotated[
+        float | None,
+        typer.Option(metavar="W", help="Use as many samples as intervals of +-W need.", show_default=False),
+    ] = None,
+    at_least: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION",
+            help="Stop when it is sure whether robust accuracy is at least this: exit code 0 or 1; 3 if samples run out.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
@@ -67,11 +80,14 @@ def command(
     from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
-    from martensite.evaluation import RobustnessReport, UnionReport, evaluate, load_suite, union
+    from martensite.evaluation import RobustnessReport, UnionReport, evaluate, load_suite, samples_for, union
     from martensite.reporting import render_robustness
 
     chosen = load_suite(suite)
-    inputs = options.dataset(data, split, label, scale, samples)
+    if half_width is not None and samples is not None:
+        raise ConfigError("--half-width was given with --samples", "one of them chooses n", "leave one out")
+    wanted = samples if half_width is None else samples_for(half_width)
+    inputs = options.dataset(data, split, label, scale, wanted)
     source = load_model(model, weights, inputs)
     box = source.model.box
     stated = options.threat_models(threats or [], norm, eps, constraints, source.threat, box)
@@ -90,6 +106,7 @@ def command(
                 engine=LocalEngine(),
                 store=store,
                 adversarials=adversarials,
+                at_least=at_least,
                 listener=display,
             )
             for threat in stated
@@ -100,14 +117,19 @@ def command(
             write_text(folder / "report.html", render_robustness(report))
             report.save(folder / "report.json")
         whole.save(out / "report.json")
+    code = max(EXIT_CODES[report.decision.verdict] if report.decision else 0 for report in reports)
     if json:
         print_json(whole.model_dump(mode="json"))
-        return 0
+        return code
+    if half_width is not None and wanted is not None and len(inputs) < wanted:
+        show_warnings((f"intervals of +-{half_width:g} need {wanted:,} samples, and there are {len(inputs):,}",))
     for report in reports:
         show(robustness_table((model, report)))
         show_errors(report.errors)
         show_warnings(report.warnings)
         show_diagnostics(report)
+        if report.decision:
+            show(f"{report.decision.verdict}: at least {report.decision.at_least:.1%}, after {report.decision.samples:,} samples")
         if report.left_out:
             show(plain(f"Not run: {'; '.join(report.left_out)}."))
     if isinstance(whole, UnionReport):
@@ -115,7 +137,7 @@ def command(
     if out is not None:
         for folder in _folders(out, len(reports)):
             show(f"Report: {plain(folder / 'report.html')}")
-    return 0
+    return code
 
 
 def _folders(out: Path, n: int) -> list[Path]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from martensite.cli.progress import plain, show
+from martensite.evaluation.compare import ComparisonReport
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, Verdict
 from martensite.evaluation.sandwich import SandwichReport
 from martensite.evaluation.union import UnionReport
@@ -32,10 +33,14 @@ def robustness_table(*named: tuple[str, RobustnessReport]) -> Table:
     for row in range(len(first.attacks)):
         only = " (what was left)" if first.attacks[row].scope == "survivors" else ""
         beside = "" if first.attacks[row].in_threat else " (beside the threat model)"
-        table.add_row(first.attacks[row].name + only + beside, *[str(report.attacks[row].robust_accuracy) for _, report in named])
+        table.add_row(first.attacks[row].name + only + beside, *[_cell(report, first.attacks[row].name) for _, report in named])
     table.add_section()
     table.add_row("[bold]robust (worst case)", *[f"[bold]{report.robust_accuracy}" for _, report in named])
     return table
+
+
+def _cell(report: RobustnessReport, name: str) -> str:
+    return next((str(row.robust_accuracy) for row in report.attacks if row.name == name), "-")
 
 
 def show_diagnostics(report: RobustnessReport) -> None:
@@ -53,6 +58,20 @@ def show_diagnostics(report: RobustnessReport) -> None:
 def show_union(report: UnionReport) -> None:
     """The worst of several threat models, sample by sample."""
     show(f"[bold]Union of {len(report.reports)} threat models: {report.union_accuracy}[/] withstand all of them.")
+
+
+def comparison_table(report: ComparisonReport) -> Table:
+    """A row a pair: differences with intervals and corrected p-values."""
+    table = Table(title=f"Paired differences, n = {report.reports[0].data.n}", title_justify="left")
+    for name in ("", "clean", "p", "robust", "p"):
+        table.add_column(name, justify="right" if name else "left")
+    for pair in report.pairs:
+        cells = [f"{one.value:+.1%} [{one.low:+.1%}, {one.high:+.1%}]" for one in (pair.clean, pair.robust)]
+        title = plain(f"{pair.first} - {pair.second}")
+        table.add_row(title, cells[0], f"{pair.p_clean:.2g}", cells[1], f"{pair.p_robust:.2g}")
+    table.caption = "McNemar's exact test, corrected for the number of pairs (Holm)"
+    table.caption_justify = "left"
+    return table
 
 
 def trade_table(threat: str, clean_before: Rate, clean_after: Rate, robust_before: Rate, robust_after: Rate) -> Table:

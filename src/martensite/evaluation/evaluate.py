@@ -1,35 +1,33 @@
 """Evaluate a model: every attack of a suite, the worst case sample by sample, a security curve, all with intervals."""
 
 import time
-from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from martensite.attacks.trust import PROBABILITIES, probabilities
 from martensite.core.engine import Engine
 from martensite.core.errors import ModelError, ThreatError
-from martensite.core.events import Event, Listener, silent
+from martensite.core.events import Listener, silent
+from martensite.core.rng import generator
 from martensite.data.dataset import Dataset
 from martensite.evaluation.answers import answers
 from martensite.evaluation.canaries import sing, singing
 from martensite.evaluation.canary import Canary
-from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics import CHECKS, Evidence
 from martensite.evaluation.diagnostics.training_mode import in_training
-from martensite.evaluation.fit import Fitted, Job, fit
+from martensite.evaluation.fit import fit
 from martensite.evaluation.gather import Adversarials
-from martensite.evaluation.report import CurvePoint, DataRecord, Environment, Rate, RobustnessReport
+from martensite.evaluation.measure import measure, measure_until
+from martensite.evaluation.report import RobustnessReport
 from martensite.evaluation.suite import Suite, load_suite
+from martensite.evaluation.summarise import record as record
+from martensite.evaluation.summarise import summarise
 from martensite.evaluation.tally import Tally
-from martensite.evaluation.work import SHARD, Piece, Work
+from martensite.evaluation.work import Work
 from martensite.models import Access, Classifier, Model, check_logits, probe
 from martensite.models.digest import identity
 from martensite.threat import Norm, ThreatModel
-
-GRID = 24  # points of a curve that distances draw at no cost
 
 
 def evaluate(
@@ -43,6 +41,7 @@ def evaluate(
     store: Path | None = None,
     adversarials: Path | None = None,
     certified: Tensor | None = None,
+    at_least: float | None = None,
     listener: Listener = silent,
 ) -> RobustnessReport:
     """Measure robustness.
@@ -58,6 +57,8 @@ def evaluate(
         adversarials: File to keep the nearest adversarial of each broken sample in (safetensors: ``index``, ``adversarial``).
         certified: (n,) radii in the threat model's norm that a certifier holds, 0 where it abstains; an adversarial inside one
             makes the report invalid.
+        at_least: Stop as soon as it is sure whether robust accuracy is at least so much, looking at the samples in random order
+            (`Decision`). The report is then about those it looked at, and its interval for robust accuracy holds all the same.
         listener: Gets an event an attack and shard of samples.
 
     Returns:
@@ -82,37 +83,22 @@ def evaluate(
     training = in_training(model)
     started = time.perf_counter()
     canaries = try_suite(suite, threat.norm, model.access)
+    if at_least is not None:
+        order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
+        data, certified = data.subset(order), None if certified is None else certified[order]
     found = None if adversarials is None else Adversarials(data)
-    tally = measure(Work(model, data, seed, store, found is not None), fitted, engine, listener, found)
+    work, decision = Work(model, data, seed, store, found is not None), None
+    if at_least is None:
+        tally = measure(work, fitted, engine, listener, found)
+    else:
+        tally, decision = measure_until(at_least, work, fitted, engine, listener, found)
+        data = data.subset(slice(0, tally.n))
+        certified = None if certified is None else certified[: tally.n]
     if found is not None and adversarials is not None:
         found.save(adversarials)
     evidence = Evidence(model, data, threat, tally, answers(model, data.x), training, seed, certified)
     findings = (*singing(canaries), *(finding for check in CHECKS if (finding := check(evidence)) is not None))
-    return _summarise(evidence, suite, fitted, canaries, findings, time.perf_counter() - started)
-
-
-def measure(
-    work: Work, fitted: Fitted, engine: Engine | None = None, listener: Listener = silent, found: Adversarials | None = None
-) -> Tally:
-    """Run what fits on all samples of the work's data: first every job of its own, then the cascade on what is left."""
-    n = len(work.data)
-    tally, everything = Tally(n, fitted.jobs), torch.arange(n)
-    done, total = 0, -(-n // SHARD) * (len(fitted.jobs) + len(fitted.cascade))
-    layers: list[tuple[Job, ...]] = [layer for layer in (fitted.jobs, *((job,) for job in fitted.cascade)) if layer]
-    for layer in layers:
-        if layer[0].role == "survivors":
-            tally.add(layer)
-        rows = everything if layer is layers[0] else (tally.correct & ~tally.broken).nonzero().flatten()
-        pieces = [Piece(job, part) for job in layer for part in torch.split(rows, SHARD) if len(part)]
-        for piece, measured in zip(pieces, (engine.map if engine else map)(work, pieces), strict=True):
-            tally.of(piece.job).take(piece.rows, measured)
-            if found is not None:
-                found.take(piece, measured)
-            done += 1
-            left = float((tally.of(piece.job).robust[piece.rows]).float().mean())
-            text = f"{piece.job.name} at eps {piece.job.threat.eps:.4g}"
-            listener(Event("evaluate", done, max(total, done), "attack", {"robust": left}, text))
-    return tally
+    return summarise(evidence, suite, fitted, canaries, findings, decision, time.perf_counter() - started)
 
 
 _SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing
@@ -140,60 +126,3 @@ def try_out(model: Model, x: Tensor) -> None:
         probe(model, x)
     else:
         check_logits(model(x.to(model.device, model.dtype)), len(x), model.classes)
-
-
-def _summarise(
-    evidence: Evidence,
-    suite: Suite,
-    fitted: Fitted,
-    canaries: tuple[Canary, ...],
-    findings: tuple[Diagnostic, ...],
-    seconds: float,
-) -> RobustnessReport:
-    model, data, threat, tally = evidence.model, evidence.data, evidence.threat, evidence.tally
-    n, outcomes = len(data), tally.outcomes()
-    clean, worst = Rate.of(int(tally.correct.sum()), n), Rate.of(outcomes.count("robust"), n)
-    points = {0.0: clean, threat.eps: worst}
-    points |= {eps: Rate.of(tally.accuracy_at(eps), n) for eps in _levels(suite, fitted, tally, threat) if eps not in points}
-    access: dict[Access, str] = {Access.GRADIENTS: "gradients", Access.SCORES: "scores", Access.DECISIONS: "decisions"}
-    return RobustnessReport.model_validate(
-        {
-            "model_digest": identity(model),
-            "data": record(data),
-            "threat": threat,
-            "suite": suite.name,
-            "seed": evidence.seed,
-            "clean_accuracy": clean,
-            "robust_accuracy": worst,
-            "attacks": tally.rows(),
-            "curve": tuple(CurvePoint(eps=eps, accuracy=rate) for eps, rate in sorted(points.items())),
-            "outcomes": outcomes,
-            "broken_by": tally.broken_by(),
-            "distances": tuple(distance if isfinite(distance) else None for distance in tally.nearest.tolist()),
-            "access": access[model.access],
-            "left_out": fitted.left_out,
-            "canaries": canaries,
-            "diagnostics": findings,
-            "warnings": (*_outputs(model, evidence.logits), *tally.warnings()),
-            "errors": tally.faults(),
-            "environment": Environment.here(),
-            "timing": {"total": seconds} | {one.job.name: one.seconds for one in tally.own},
-        }
-    )
-
-
-def _outputs(model: Model, logits: Tensor) -> tuple[str, ...]:
-    return (PROBABILITIES,) if model.access is Access.GRADIENTS and probabilities(logits) else ()
-
-
-def _levels(suite: Suite, fitted: Fitted, tally: Tally, threat: ThreatModel) -> Iterator[float]:
-    """The eps of the security curve: where it was measured, and between those wherever distances say what there is."""
-    yield from (one.job.threat.eps for one in tally.curve)
-    if fitted.distances is not None and suite.curve:
-        most = max(*suite.curve, 1.0) * threat.eps
-        yield from (most * step / GRID for step in range(1, GRID + 1))
-
-
-def record(data: Dataset) -> DataRecord:
-    """What a report says about a dataset."""
-    return DataRecord(name=data.name, split=data.split, n=len(data), classes=data.classes, shape=data.shape, digest=data.digest)

@@ -15,8 +15,12 @@ from martensite.certification import CertificateRecord
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError
 from martensite.core.files import write_text
+from martensite.evaluation.anytime import Decision
+from martensite.evaluation.calibration import Calibration
 from martensite.evaluation.canary import Canary
+from martensite.evaluation.classes import ClassRow
 from martensite.evaluation.diagnostic import Diagnostic
+from martensite.evaluation.distances import DistanceSummary
 from martensite.evaluation.rate import Rate as Rate
 from martensite.threat import ThreatModel
 
@@ -140,6 +144,10 @@ class RobustnessReport(Report):
             adversary who has its weights.
         left_out: Attacks of the suite that did not fit this model or threat model, and why.
         canaries: How the suite did on built-in models with known answers.
+        classes: Accuracy class by class. Empty in reports of older versions.
+        minimal: Distances of the nearest adversarials; None in reports of older versions.
+        calibration: How far confidence is from accuracy; None for a model that was only queried, or gives probabilities.
+        decision: Where the run was to stop as soon as it is sure whether robust accuracy is at least so much.
         diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
         errors: Faults of the harness itself, such as candidates that the verifier refused; any at all makes it no evidence.
@@ -162,6 +170,10 @@ class RobustnessReport(Report):
     access: Literal["gradients", "scores", "decisions"] = "gradients"
     left_out: tuple[str, ...] = ()
     canaries: tuple[Canary, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+    minimal: DistanceSummary | None = None
+    calibration: Calibration | None = None
+    decision: Decision | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """What is known of every sample, as the pieces of an evaluation come in."""
 
 from collections.abc import Iterable
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ class JobTally:
 
     Attributes:
         ran: (n,) bool: it was run on them.
-        correct, broken, error, distance: (n,) as in `Measured`; infinite distance where it was not run.
+        correct, broken, error, distance, confidence: (n,) as in `Measured`; infinite distance where it was not run.
         counts: Sums of forwards, backwards, rejected, flat and seen.
         seconds: Wall time of all pieces.
         messages: What went wrong.
@@ -28,6 +29,7 @@ class JobTally:
         self.job = job
         self.ran, self.correct, self.broken, self.error = (torch.zeros(n, dtype=torch.bool) for _ in range(4))
         self.distance = torch.full((n,), torch.inf, dtype=torch.float64)
+        self.confidence = torch.full((n,), torch.nan)
         self.counts = dict.fromkeys(COUNTS, 0)
         self.seconds = 0.0
         self.messages: list[str] = []
@@ -37,10 +39,18 @@ class JobTally:
         self.ran[rows] = True
         self.correct[rows], self.broken[rows] = piece.correct, piece.broken
         self.error[rows], self.distance[rows] = piece.error, piece.distance
+        self.confidence[rows] = piece.confidence
         for name in COUNTS:
             self.counts[name] += getattr(piece, name)
         self.seconds += piece.seconds
         self.messages += piece.messages
+
+    def first(self, n: int) -> "JobTally":
+        """The same of the first n samples; costs are those of the whole."""
+        part = copy(self)
+        for name in ("ran", "correct", "broken", "error", "distance", "confidence"):
+            setattr(part, name, getattr(self, name)[:n])
+        return part
 
     @property
     def robust(self) -> Tensor:
@@ -72,6 +82,28 @@ class Tally:
         """Make room for further jobs, in the suite's order."""
         for job in jobs:
             (self.curve if job.role == "curve" else self.own).append(JobTally(job, self.n))
+
+    def first(self, n: int) -> "Tally":
+        """The same of the first n samples: the others were not measured."""
+        part = Tally(n, ())
+        part.own, part.curve = ([one.first(n) for one in tallies] for tallies in (self.own, self.curve))
+        return part
+
+    def confidence(self, clean: Tensor) -> Tensor:
+        """(n,) the model's confidence in what it predicts under attack; ``clean`` (n,) where no attack was run.
+
+        Of a broken sample at the adversarial that broke it first, of a robust one at the last attempt.
+        """
+        found, open_ = clean.clone(), torch.ones(self.n, dtype=torch.bool)
+        for one in self.judging:
+            tried = open_ & one.ran & self.correct & ~one.confidence.isnan()
+            found = torch.where(tried, one.confidence.to(found), found)
+            open_ &= ~one.broken
+        return found
+
+    def holds(self, job: Job) -> bool:
+        """Whether there is room for that job."""
+        return any(tally.job is job for tally in (*self.own, *self.curve))
 
     def of(self, job: Job) -> JobTally:
         """That job's."""

@@ -17,8 +17,9 @@ from martensite.attacks import AttackResult, attack
 from martensite.core.config import canonical_json
 from martensite.core.files import sha256, write_bytes
 from martensite.data.dataset import Dataset
+from martensite.evaluation.answers import answers
 from martensite.evaluation.fit import Job
-from martensite.models import Classifier, Model
+from martensite.models import Access, Classifier, Model
 from martensite.models.digest import identity
 
 SHARD = 1000
@@ -45,6 +46,7 @@ class Measured:
         forwards, backwards, rejected, flat, seen: See `AttackResult`.
         seconds: Wall time.
         messages: What went wrong.
+        confidence: (m,) float32 in the class that is predicted for what the attack left; NaN where queries would be spent on it.
         adversarial: (k, *d) of the broken ones, in their order, if they are kept.
     """
 
@@ -59,6 +61,7 @@ class Measured:
     seen: int
     seconds: float
     messages: tuple[str, ...]
+    confidence: Tensor
     adversarial: Tensor | None = None
 
 
@@ -97,10 +100,15 @@ class Work:
             indices=rows,
             store=batches,
         )
-        measured = _reduce(job, result, self.keep)
+        measured = _reduce(job, result, self._confidence(result), self.keep)
         if file is not None:
             _write(file, measured)
         return measured
+
+    def _confidence(self, result: AttackResult) -> Tensor:
+        if self.model.access < Access.GRADIENTS:
+            return torch.full((len(result.correct),), torch.nan)
+        return answers(self.model, result.adversarial).softmax(1).amax(1).float()
 
     def _name(self, piece: Piece) -> str:
         title = {
@@ -115,7 +123,7 @@ class Work:
         return sha256(canonical_json(title).encode()).removeprefix("sha256:")[:32]
 
 
-def _reduce(job: Job, result: AttackResult, keep: bool) -> Measured:
+def _reduce(job: Job, result: AttackResult, confidence: Tensor, keep: bool) -> Measured:
     broken = result.success & result.correct
     distance = result.distance.double()
     if job.method.bounded:
@@ -133,12 +141,13 @@ def _reduce(job: Job, result: AttackResult, keep: bool) -> Measured:
         **counts,
         seconds=result.seconds,
         messages=result.messages,
+        confidence=confidence,
         adversarial=kept,
     )
 
 
 def _write(file: Path, measured: Measured) -> None:
-    tensors = {name: getattr(measured, name) for name in ("correct", "broken", "error", "distance", "adversarial")}
+    tensors = {name: getattr(measured, name) for name in ("correct", "broken", "error", "distance", "confidence", "adversarial")}
     tensors |= {"counts": torch.tensor([getattr(measured, name) for name in COUNTS])}
     tensors |= {"seconds": torch.tensor(measured.seconds, dtype=torch.float64)}
     whole = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}

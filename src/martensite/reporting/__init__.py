@@ -1,8 +1,9 @@
 """Reports that people read: one self-contained HTML page, offline, from the typed reports."""
 
 from martensite.reporting.certificates import render_certificates
+from martensite.reporting.comparison import render_comparison
 from martensite.reporting.gallery import Pair
 from martensite.reporting.html import render_robustness, render_run
 from martensite.reporting.pareto import pareto_chart
 
-__all__ = ["Pair", "pareto_chart", "render_certificates", "render_robustness", "render_run"]
+__all__ = ["Pair", "pareto_chart", "render_certificates", "render_comparison", "render_robustness", "render_run"]

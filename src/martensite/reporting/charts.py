@@ -152,8 +152,11 @@ def _rows(rows: list[dict[str, Any]]) -> alt.Data:
 
 
 def _draw(spec: dict[str, Any]) -> str:
+    return finish(vl_convert.vegalite_to_svg(spec))
+
+
+def finish(svg: str) -> str:
     """SVG for the inside of an HTML page: no namespaces, no fixed size, nothing for a screen reader to stumble over."""
-    svg = vl_convert.vegalite_to_svg(spec)
     svg = re.sub(r' (?:xmlns(?::\w+)?|version|role|aria-[a-z]+)="[^"]*"', "", svg)
     return re.sub(r'<svg class="marks" width="[^"]*" height="[^"]*"', '<svg aria-hidden="true" focusable="false"', svg, count=1)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from martensite.evaluation.report import Rate
+from martensite.evaluation.report import Rate, RobustnessReport
 
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
@@ -50,6 +50,11 @@ def seconds(value: float) -> str:
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def cost(report: RobustnessReport) -> int:
+    """Passes of either kind, times samples, that all attacks spent."""
+    return sum(row.forwards + row.backwards for row in report.attacks)
 
 
 def settings(part: dict[str, Any]) -> str:

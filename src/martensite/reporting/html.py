@@ -128,6 +128,7 @@ def environment() -> Environment:
         formats.points,
         formats.number,
         formats.count,
+        formats.cost,
         formats.seconds,
         formats.settings,
         formats.kind,

@@ -1,0 +1,37 @@
+"""martensite evaluate and compare: plans, early decisions, several models side by side."""
+
+import json
+
+import pytest
+
+from martensite.evaluation import samples_for
+
+
+def test_evaluate_stops_when_it_is_sure(here, call_json, call):
+    words = ("evaluate", "baseline", "--data", "data.npz", "--eps", 0.001, "--suite", "quick")
+    passed = call_json(*words, "--at-least", 0.5)
+    assert (passed.code, passed.document["decision"]["verdict"]) == (0, "PASS")
+    unsure = call_json(*words, "--at-least", 0.9999)
+    assert (unsure.code, unsure.document["decision"]["samples"]) == (3, 90)
+    result = call(*words, "--half-width", 0.05)
+    assert f"need {samples_for(0.05)} samples, and there are 90" in result.out + result.err
+    assert call_json(*words, "--half-width", 0.2).document["data"]["n"] == samples_for(0.2) < 90
+    assert call(*words, "--half-width", 0.2, "--samples", 3).code == 2
+
+
+def test_compare(here, call, call_json):
+    for name in ("baseline", "hard"):
+        assert call("evaluate", name, "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", f"r/{name}").code == 0
+    result = call_json("compare", "r/baseline", "r/hard/report.json", "--out", "c")
+    assert result.code == 0
+    assert result.document["names"] == ["baseline", "hard"]
+    assert json.loads((here / "c/report.json").read_text()) == result.document
+    pair = result.document["pairs"][0]
+    assert pair["robust"]["value"] == pytest.approx(
+        result.document["reports"][0]["robust_accuracy"]["value"] - result.document["reports"][1]["robust_accuracy"]["value"]
+    )
+    page = (here / "c/report.html").read_text()
+    assert "baseline against hard" in page
+    assert "<svg" in page
+    assert "McNemar" in call("compare", "r/baseline", "r/hard").out
+    assert call("compare", "r/baseline").code == 2
