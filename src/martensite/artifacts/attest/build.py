@@ -75,7 +75,7 @@ def _robustness(subject: Subject, path: Path, content: bytes, created: datetime)
         created=created,
         report=sha256(content),
         threat=report.threat,
-        access=str(getattr(report, "access", "gradients")),
+        access=report.access,
         data=_data(report.data),
         suite=Suite(name=report.suite, digest=sha256(canonical_json(attacks).encode())),
         harness=_harness(report.environment.martensite),
@@ -86,6 +86,9 @@ def _robustness(subject: Subject, path: Path, content: bytes, created: datetime)
         attacks=tuple(
             AttackFigure(name=row.name, robust_accuracy=row.robust_accuracy, errors=row.errors) for row in report.attacks
         ),
+        left_out=report.left_out,
+        canaries=report.canaries,
+        diagnostics=report.diagnostics,
         warnings=report.warnings,
         errors=report.errors,
         unattacked=report.outcomes.count("error"),

@@ -11,6 +11,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from martensite.artifacts.moments import Moment
 from martensite.artifacts.signing.keyring import Role
 from martensite.core.config import Config
+from martensite.evaluation.canary import Canary
+from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.report import CurvePoint, Environment, Rate
 from martensite.threat import ThreatModel
 
@@ -68,13 +70,6 @@ class Harness(Config):
     digest: str | None
 
 
-class Canary(Config):
-    """A model known to be weak, and whether the harness saw through it."""
-
-    name: str
-    caught: bool
-
-
 class AttackFigure(Config):
     """One attack of the suite."""
 
@@ -90,7 +85,9 @@ class Robustness(Predicate):
         report: SHA-256 of the report it is taken from.
         n: Samples.
         seeds: Of everything random.
-        canaries: Empty: none was run.
+        left_out: Attacks of the suite that did not fit.
+        canaries: How the suite did on models with known answers; empty: none was run.
+        diagnostics: What the self-checks found.
         warnings: What bears on trust.
         errors: Faults of the harness; any at all makes it no evidence.
         unattacked: Samples that could not be attacked.
@@ -109,7 +106,9 @@ class Robustness(Predicate):
     clean_accuracy: Rate
     robust_accuracy: Rate
     attacks: tuple[AttackFigure, ...]
+    left_out: tuple[str, ...] = ()
     canaries: tuple[Canary, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     unattacked: NonNegativeInt = 0

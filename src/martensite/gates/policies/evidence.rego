@@ -112,6 +112,9 @@ robustness(wanted) := union({
 
 sound(claim) := {check("robustness.sound", "INCONCLUSIVE", ["the harness reports: ", concat("; ", claim.predicate.errors)]) |
 	count(claim.predicate.errors) > 0
+} | {check("robustness.diagnostics", "INCONCLUSIVE", [one.name, ": ", one.evidence]) |
+	some one in claim.predicate.diagnostics
+	one.severity == "invalid"
 } | {check("robustness.complete", "INCONCLUSIVE", [number(claim.predicate.unattacked), " samples could not be attacked"]) |
 	claim.predicate.unattacked > 0
 }
@@ -145,11 +148,11 @@ circumstances(claim, wanted) := {made |
 canaries(claim, wanted) := {made |
 	least := setting(wanted, "min_canaries")
 	least != null
-	caught := [canary | some canary in claim.predicate.canaries; canary.caught]
+	caught := [canary | some canary in claim.predicate.canaries; canary.passed]
 	made := no_less("robustness.min_canaries", "canaries that the harness saw through", count(caught), least)
-} | {check("robustness.canaries", "FAIL", ["the canary ", canary.name, " fooled the harness"]) |
+} | {check("robustness.canaries", "INCONCLUSIVE", ["the canary ", canary.name, " fooled the harness"]) |
 	some canary in claim.predicate.canaries
-	not canary.caught
+	not canary.passed
 }
 
 # ---- certificates
