@@ -66,6 +66,8 @@ CASES = {
     "an eps for smoothing": ("certify hard --eps 0.1", ["--eps was given with smoothing", "certifies radii"]),
     "a sandwich of smoothing": ("certify hard --sandwich pgd", ["--sandwich pgd was given with smoothing"]),
     "bounds in l0": ("certify hard --method ibp --norm l0 --eps 2", ["the threat model is l0"]),
+    "a property of a bundle": ("certify hard --property p.vnnlib", ["--property was given with hard", "a .onnx file"]),
+    "a property that isn't there": ("certify net.onnx --property p.vnnlib", ["net.onnx can't be read"]),
     "noise for bounds": ("certify hard --method crown --eps 0.1 --sigma 0.5", ["LinearBounds has no key 'sigma'"]),
     "more pixels than there are": ("certify hard --method ablation --set keep=100", ["keep is 100", "64 pixels"]),
     "radius out of reach": ("certify hard --radius 3 --n 1000", ["radius is 3"]),

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -333,6 +334,33 @@ def test_certify_with_a_sandwich(here, call, call_json):
     result = call(*words)
     assert result.code == 0
     assert "no certified sample was broken" in result.out
+
+
+@pytest.mark.parametrize(("limit", "code", "verdict"), [(-9.0, 0, "verified"), (9.0, 1, "falsified"), (-0.01, 3, "unknown")])
+def test_certify_a_property(limit, code, verdict, here, call, call_json):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    # y = relu(x) - relu(-x) - relu(x + 10) + 10, which is 0; bounds don't see that while a box holds 0 inside.
+    weights = {"a": [[1.0], [-1.0], [1.0]], "c": [0.0, 0.0, 10.0], "b": [[1.0, -1.0, -1.0], [0.0, 0.0, 0.0]], "d": [10.0, 0.0]}
+    values = [onnx.numpy_helper.from_array(np.array(value, dtype=np.float32), name) for name, value in weights.items()]
+    nodes = [
+        onnx.helper.make_node("Gemm", ["x", "a", "c"], ["u"], transB=1), onnx.helper.make_node("Relu", ["u"], ["v"]),
+        onnx.helper.make_node("Gemm", ["v", "b", "d"], ["y"], transB=1),
+    ]  # fmt: skip
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, size]) for name, size in (("x", 1), ("y", 2))]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:], values)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), "net.onnx")
+    (here / "p.vnnlib").write_text(
+        "(declare-const X_0 Real)(declare-const Y_0 Real)(declare-const Y_1 Real)"
+        f"(assert (>= X_0 -1))(assert (<= X_0 1.5))(assert (<= Y_0 {limit}))"
+    )
+    words = ("certify", "net.onnx", "--property", "p.vnnlib", "--set", "boxes=3", "--out", "v.json")
+    result = call(*words)
+    assert (result.code, result.out.split()[0]) == (code, verdict)
+    document = call_json(*words).document
+    assert document["verdict"] == verdict
+    assert json.loads((here / "v.json").read_text()) == document
+    assert (document["counterexample"] is not None) == (verdict == "falsified")
 
 
 # gate

@@ -20,8 +20,10 @@ EXAMPLES = """Examples:\n
   martensite certify models/ablated --method ablation --set keep=45\n
   martensite certify models/bands --method patch_smoothing --set size=4 --radius 5\n
   martensite certify models/small --method crown --norm linf --eps 0.1 --store certified/\n
-  martensite certify models/small --method alpha-crown --eps 0.1 --sandwich pgd   (certified <= robust <= clean)"""
+  martensite certify models/small --method alpha-crown --eps 0.1 --sandwich pgd   (certified <= robust <= clean)\n
+  martensite certify net.onnx --property robust.vnnlib   (verified, falsified or unknown)"""
 SIGMA = 0.25
+VERDICTS = {"verified": 0, "falsified": 1, "unknown": 3}  # exit codes
 SHORT: dict[str, dict[str, str]] = {
     "ibp": {"kind": "interval_bounds"},
     **{name: {"kind": "linear_bounds", "variant": name} for name in ("crown-ibp", "crown", "alpha-crown")},
@@ -72,12 +74,24 @@ def command(
             show_default=False,
         ),
     ] = None,
+    vnnlib: Annotated[
+        Path | None,
+        typer.Option(
+            "--property",
+            metavar="FILE",
+            dir_okay=False,
+            help="Verify a VNN-LIB property of a network in ONNX (MODEL is a .onnx file): exit code 0 verified, 1 falsified, "
+            "3 unknown. --set boxes=N: how many parts of the input to bound at most.",
+            show_default=False,
+        ),
+    ] = None,
     settings: options.Settings = None,
     split: options.Split = None,
     label: options.Label = None,
     scale: options.Scale = None,
     samples: options.Samples = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     seed: options.Seed = 0,
     store: Annotated[
         Path | None,
@@ -108,6 +122,8 @@ def command(
     from martensite.evaluation import sandwich as run_sandwich
     from martensite.reporting import render_certificates
 
+    if vnnlib is not None:
+        return _verify(model, vnnlib, settings or [], seed, out, json)
     certifier = _certifier(method, {"sigma": sigma, "n": n, "alpha": alpha, "test": test}, radii, settings or [])
     bounded = isinstance(certifier, Bounded)
     if not bounded and (named := [f"--{name}" for name, value in (("norm", norm), ("eps", eps)) if value is not None]):
@@ -122,7 +138,7 @@ def command(
         )
     attacker = None if sandwich is None else ATTACKS.build(sandwich)
     inputs = options.dataset(data, split, label, scale, samples)
-    source = load_model(model, weights, inputs)
+    source = load_model(model, weights, inputs, trust_code=trust_code)
     threat = options.threat_model(norm, eps, None, source.threat, source.model.box) if bounded else None
     report: SandwichReport | None = None
     with Display(quiet=json) as display:
@@ -153,6 +169,48 @@ def command(
     if page is not None:
         show(f"Report: {plain(page)}")
     return 0
+
+
+def _verify(model: str, vnnlib: Path, settings: list[str], seed: int, out: Path | None, json: bool) -> int:
+    """A property of a network in ONNX.
+
+    Raises:
+        ConfigError: a model of another kind, or settings beside ``boxes``.
+    """
+    from martensite.certification.properties import verify_property
+    from martensite.cli.output import print_json
+    from martensite.cli.progress import Display, plain, show
+    from martensite.core.config import nearest
+    from martensite.core.errors import ConfigError
+    from martensite.core.files import sha256, write_json
+
+    given = options.read_settings(settings)
+    if not model.endswith(".onnx"):
+        raise ConfigError(f"--property was given with {model}", "a property is of a network in ONNX", "give a .onnx file")
+    if unknown := [name for name in given if name != "boxes"]:
+        raise ConfigError(f"--set {unknown[0]} was given with --property", remedy=nearest(unknown[0], ["boxes"]))
+    if not isinstance(boxes := given.get("boxes", 1000), int) or boxes < 1:
+        raise ConfigError(f"boxes is {boxes!r}", "a whole number of at least 1 is needed", "e.g. 1000")
+    with Display(quiet=json) as display:
+        result = verify_property(Path(model), vnnlib, boxes=boxes, seed=seed, listener=display)
+    document = {
+        "verdict": result.verdict,
+        "network": sha256(Path(model).read_bytes()),
+        "property": sha256(vnnlib.read_bytes()),
+        "boxes": result.boxes,
+        "seed": seed,
+        "counterexample": None if result.counterexample is None else result.counterexample.tolist(),
+        "outputs": None if result.outputs is None else result.outputs.tolist(),
+    }
+    if out is not None:
+        write_json(out, document)
+    if json:
+        print_json(document)
+    else:
+        show(f"{result.verdict}  {plain(vnnlib)} of {plain(model)}, {result.boxes} boxes bounded")
+        if result.outputs is not None:
+            show(f"ONNX Runtime's outputs at the counterexample: {plain([round(value, 6) for value in result.outputs.tolist()])}")
+    return VERDICTS[result.verdict]
 
 
 def _evidence(out: Path | None, store: Path | None) -> Path:

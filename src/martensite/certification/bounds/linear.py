@@ -152,6 +152,7 @@ def _affine(node: Node, rows: Rows) -> tuple[Rows, Tensor]:
     if isinstance(op, Convolution):
         return rows.before(op), op.offset(rows.a)
     if isinstance(op, Scale):
+        rows = rows if op.by_channel else rows.whole(node.shape)
         return replace(rows, a=op.transpose(rows.a)), op.offset(rows.a)
     if isinstance(op, Dense | Reshape):
         a = rows.whole(node.shape).a

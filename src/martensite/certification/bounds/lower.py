@@ -35,7 +35,7 @@ BATCH = "the number of samples"  # stands for it in x.view(x.shape[0], -1)
 Shape = tuple[int, ...]
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """Why a layer can't be bounded."""
 
 
@@ -60,7 +60,7 @@ def lower(model: Classifier, shape: Shape, live: bool = False) -> Graph:
             "bounds need a fixed sequence of layers",
             "take out what depends on the input's values, or certify by smoothing",
         ) from None
-    builder = _Builder(dict(traced.named_modules()), shape)
+    builder = Builder(dict(traced.named_modules()), shape)
     if model.normalises:
         by_channel = (-1, *[1] * (len(shape) - 1))
         mean, std = (part.detach().double().view(by_channel) for part in (model.mean, model.std))
@@ -93,7 +93,7 @@ def check_copy(graph: Graph, model: Classifier, x: Tensor) -> Tensor:
     return ours
 
 
-class _Builder:
+class Builder:
     """Grows a list of nodes while a trace is walked."""
 
     def __init__(self, modules: dict[str, nn.Module], shape: Shape) -> None:
@@ -105,7 +105,7 @@ class _Builder:
         if isinstance(op, Add):
             after = before
             if self.nodes[inputs[1]].shape != before:
-                raise _Refused(f"a sum of shapes {before} and {self.nodes[inputs[1]].shape}")
+                raise Refused(f"a sum of shapes {before} and {self.nodes[inputs[1]].shape}")
         else:
             with torch.no_grad():
                 after = tuple(op.value(torch.zeros(1, *before, dtype=torch.float64, device=_device(op))).shape[1:])
@@ -129,8 +129,8 @@ class _Builder:
                 return self.chain(layer(module, self.nodes[args[0]].shape), args[0])
             if node.op in ("call_function", "call_method"):
                 return self.call(node.target, args, kwargs)
-            raise _Refused(f"reads {node.target} directly")
-        except _Refused as refused:
+            raise Refused(f"reads {node.target} directly")
+        except Refused as refused:
             detail = f" ({refused})" if str(refused) else ""
             raise ModelError(
                 f"bounds don't know the layer {name}{detail}", f"supported: {', '.join(SUPPORTED)}", "certify by smoothing"
@@ -149,20 +149,20 @@ class _Builder:
         if target is operator.getitem and args == ([BATCH], 0):
             return BATCH
         if not args or type(args[0]) is not int:
-            raise _Refused("of no tensor")
+            raise Refused("of no tensor")
         shape, rest = self.nodes[args[0]].shape, args[1:]
         if target in (operator.add, operator.iadd, torch.add, "add", "add_"):
             if len(rest) != 1 or type(rest[0]) is not int or kwargs:
-                raise _Refused("of a tensor and a number")
+                raise Refused("of a tensor and a number")
             return self.append(Add(), (args[0], rest[0]))
         if target in ("view", "reshape", torch.reshape):
             sizes = rest[0] if len(rest) == 1 and isinstance(rest[0], list | tuple) else rest
             return self.append(Reshape(shape, _viewed(shape, tuple(sizes))), (args[0],))
         if target in MODULES:
             if (made := MODULES[target](*rest, **{key: value for key, value in kwargs.items() if key != "inplace"})) is None:
-                raise _Refused
+                raise Refused
             return self.chain(layer(made, shape), args[0])
-        raise _Refused
+        raise Refused
 
 
 def _flatten(start_dim: int = 0, end_dim: int = -1) -> nn.Module:
@@ -190,10 +190,10 @@ def layer(module: Any, shape: Shape) -> list[Operation]:
     """The operations of one of torch's layers, for inputs of this shape.
 
     Raises:
-        _Refused: none are known.
+        Refused: none are known.
     """
     if type(module) not in LAYERS:
-        raise _Refused
+        raise Refused
     return LAYERS[type(module)](module, shape)
 
 
@@ -222,7 +222,7 @@ def _conv2d(module: nn.Conv2d, shape: Shape) -> list[Operation]:
 
 def _batch_norm(module: nn.BatchNorm1d | nn.BatchNorm2d, shape: Shape) -> list[Operation]:
     if module.running_mean is None or module.running_var is None:
-        raise _Refused("without running statistics")
+        raise Refused("without running statistics")
     mean, variance = module.running_mean.double(), module.running_var.double()
     weight = torch.ones_like(mean) if module.weight is None else module.weight.double()
     bias = torch.zeros_like(mean) if module.bias is None else module.bias.double()
@@ -309,10 +309,10 @@ def _viewed(shape: Shape, sizes: tuple[Any, ...]) -> Shape:
     """The shape of a view, without the batch; the batch is its first size, as itself or as -1."""
     rest = sizes[1:]
     if sizes[:1] not in ((BATCH,), (-1,)) or not all(isinstance(size, int) for size in rest) or rest.count(-1) > 1:
-        raise _Refused(f"to {sizes}")
+        raise Refused(f"to {sizes}")
     known = prod(size for size in rest if size != -1)
     if -1 in rest and sizes[0] != BATCH:
-        raise _Refused(f"to {sizes}")
+        raise Refused(f"to {sizes}")
     after = tuple(prod(shape) // known if size == -1 else size for size in rest)
     return after if prod(after) == prod(shape) else _refuse(f"to {sizes}")
 
@@ -332,4 +332,4 @@ def _device(op: Operation) -> torch.device:
 
 
 def _refuse(reason: str) -> Any:
-    raise _Refused(reason)
+    raise Refused(reason)

@@ -107,6 +107,11 @@ class Scale:
     weight: Tensor
     bias: Tensor
 
+    @property
+    def by_channel(self) -> bool:
+        """Whether all of a channel of an image is scaled alike."""
+        return all(part.numel() == 1 or part.shape[-2:] == (1, 1) for part in (self.weight, self.bias))
+
     def value(self, z: Tensor) -> Tensor:
         """(B, *shape) of the same."""
         return z * self.weight + self.bias
