@@ -96,9 +96,9 @@ def test_two_saves_are_the_same_bytes(model, tmp_path):
     assert tree(save_bundle(model, tmp_path / "a")) == tree(save_bundle(model, tmp_path / "b"))
 
 
-def test_a_bundle_is_two_files(model, tmp_path):
+def test_a_bundle_is_three_files(model, tmp_path):
     save_bundle(model, tmp_path / "m")
-    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["model.json", "model.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["card.md", "model.json", "model.safetensors"]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 

@@ -2,18 +2,25 @@
 
     model.safetensors    weights and buffers, raw tensors
     model.json           architecture, input shape and box, classes, normalisation, threat model, digests of the files
+    preprocess.json      optional: how raw inputs become what the model takes
+    card.md              for people; no program reads it
 
 `save_bundle` rebuilds the model from what it is about to write, and `load_bundle` hashes the very bytes that it loads: neither
-trusts that what was meant is what is there.
+trusts that what was meant is what is there. It reads model.json and the files that this lists, and no others.
 """
 
 import json
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from safetensors.torch import save
 
+from martensite.artifacts.card import CARD, card
+from martensite.artifacts.imported import ALLOWED, Imported, described
 from martensite.artifacts.manifest import LARGEST, MANIFEST, Manifest, read_manifest
+from martensite.artifacts.preprocess import LARGEST as LARGEST_PREPROCESS
+from martensite.artifacts.preprocess import PREPROCESS, Preprocess
 from martensite.artifacts.rebuild import description, rebuild
 from martensite.artifacts.weights import parse_tensors, read_file
 from martensite.core.errors import ArtifactError, ConfigError, ModelError
@@ -23,6 +30,7 @@ from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
 
 WEIGHTS = "model.safetensors"
+FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, CARD})
 
 
 def save_bundle(
@@ -32,6 +40,8 @@ def save_bundle(
     threat: ThreatModel | None = None,
     shape: tuple[int, ...] | None = None,
     class_names: tuple[str, ...] = (),
+    preprocess: Preprocess | None = None,
+    factory: str | None = None,
 ) -> Path:
     """Write a bundle; the folder appears whole or not at all, and replaces a bundle that was there.
 
@@ -41,6 +51,9 @@ def save_bundle(
         threat: What the model was hardened against.
         shape: Shape of one input, if the model doesn't know it.
         class_names: One a class.
+        preprocess: How raw inputs become what the model takes.
+        factory: ``"package.module:function"`` that gives the network, for one of your own that no description holds. Such a
+            bundle is loaded only by who trusts that code.
 
     Returns:
         The folder.
@@ -51,9 +64,10 @@ def save_bundle(
         ArtifactError: the path holds something that is no bundle.
         StorageError: the disk refused the write.
     """
-    architecture, shape = check_savable(model, path, shape=shape), shape or model.shape
+    architecture, shape = check_savable(model, path, shape=shape, factory=factory), shape or model.shape
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.net.state_dict().items()}
     weights = save(tensors)
+    steps = None if preprocess is None else (preprocess.model_dump_json(indent=2) + "\n").encode()
     manifest = Manifest(
         architecture=architecture.model_dump(mode="json"),
         shape=shape or (),
@@ -65,9 +79,9 @@ def save_bundle(
         dtype=str(model.dtype).removeprefix("torch."),  # type: ignore[arg-type]
         threat=threat,
         digest=model_digest(model),
-        files={WEIGHTS: sha256(weights)},
+        files={WEIGHTS: sha256(weights)} | ({PREPROCESS: sha256(steps)} if steps is not None else {}),
     )
-    if model_digest(rebuild(manifest, tensors)) != manifest.digest:
+    if model_digest(rebuild(manifest, tensors, architecture)) != manifest.digest:
         raise ModelError(
             "the model that its bundle gives back is another one",
             "in a bundle all weights, mean and std have one floating-point type",
@@ -76,10 +90,15 @@ def save_bundle(
     with whole_folder(Path(path).resolve()) as folder:  # resolved: a link stays, and what it points to is replaced
         write_bytes(folder / WEIGHTS, weights)
         write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+        write_text(folder / CARD, card(manifest, preprocess))
+        if steps is not None:
+            write_bytes(folder / PREPROCESS, steps)
     return Path(path)
 
 
-def check_savable(model: Classifier, path: str | Path, *, shape: tuple[int, ...] | None = None) -> Architecture:
+def check_savable(
+    model: Classifier, path: str | Path, *, shape: tuple[int, ...] | None = None, factory: str | None = None
+) -> Architecture:
     """Refuse, before any work starts, what `save_bundle` would refuse after it.
 
     Returns:
@@ -96,27 +115,31 @@ def check_savable(model: Classifier, path: str | Path, *, shape: tuple[int, ...]
     parent = next(folder for folder in path.resolve().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise ArtifactError(f"{path} can't be written", f"{parent} takes no new folder", "choose another path")
-    return description(model, shape or model.shape or ())
+    return Imported(factory=factory) if factory is not None else description(model, shape or model.shape or ())
 
 
-def load_bundle(path: str | Path) -> Classifier:
+def load_bundle(path: str | Path, *, allow: Collection[str] = ALLOWED, trust_code: bool = False) -> Classifier:
     """Load a model in evaluation mode; nothing of the bundle is executed.
 
+    Args:
+        path: The folder.
+        allow: Modules whose functions a bundle may name as its architecture, with all below them.
+        trust_code: A bundle may name any function, which is then imported and called.
+
     Raises:
-        ArtifactError: missing, truncated or altered files, or a pickle where a bundle is expected.
+        ArtifactError: missing, truncated or altered files, a pickle where a bundle is expected, an import path that isn't
+            allowed, a defence that this version doesn't know.
         ConfigError: an architecture that isn't registered.
     """
     path = Path(path)
     manifest = read_manifest(path)
-    content = read_file(path / WEIGHTS, "fetch the bundle again")
-    if sha256(content) != manifest.files.get(WEIGHTS):
-        raise ArtifactError(
-            f"{path / WEIGHTS} has digest {sha256(content)[:19]}...",
-            f"{MANIFEST} says {str(manifest.files.get(WEIGHTS))[:19]}...",
-            "the file was altered or truncated: fetch it again",
-        )
+    _check_known(path, manifest)
+    content = _read_listed(path, manifest, WEIGHTS)
+    if PREPROCESS in manifest.files:
+        read_preprocess(path, manifest)
     try:
-        model = rebuild(manifest, parse_tensors(path / WEIGHTS, content))
+        architecture = described(manifest.architecture, allow, trust_code)
+        model = rebuild(manifest, parse_tensors(path / WEIGHTS, content), architecture)
     except (ArtifactError, ConfigError):
         raise
     except Exception as error:  # whatever torch makes of a description that someone altered
@@ -132,12 +155,51 @@ def load_bundle(path: str | Path) -> Classifier:
     return model
 
 
+def read_preprocess(path: str | Path, manifest: Manifest | None = None) -> Preprocess | None:
+    """preprocess.json of a bundle, checked against model.json; None if that lists none.
+
+    Raises:
+        ArtifactError: missing, altered, or not such a file.
+    """
+    path = Path(path)
+    manifest = manifest or read_manifest(path)
+    if PREPROCESS not in manifest.files:
+        return None
+    content = _read_listed(path, manifest, PREPROCESS, LARGEST_PREPROCESS)
+    try:
+        return Preprocess.model_validate_json(content)
+    except (ValueError, ConfigError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ArtifactError(f"{path / PREPROCESS} can't be used: {reason}", "", "fetch the bundle again") from None
+
+
+def _read_listed(path: Path, manifest: Manifest, name: str, largest: int | None = None) -> bytes:
+    """The very bytes that the manifest's digest is of."""
+    content = read_file(path / name, "fetch the bundle again", largest)
+    if sha256(content) != manifest.files.get(name):
+        raise ArtifactError(
+            f"{path / name} has digest {sha256(content)[:19]}...",
+            f"{MANIFEST} says {str(manifest.files.get(name))[:19]}...",
+            "the file was altered or truncated: fetch it again",
+        )
+    return content
+
+
+def _check_known(path: Path, manifest: Manifest) -> None:
+    if odd := sorted(manifest.files.keys() - {WEIGHTS, PREPROCESS}):
+        raise ArtifactError(f"{path / MANIFEST} lists {odd[0]}", f"a bundle has {WEIGHTS} and {PREPROCESS}", "fetch it again")
+    if manifest.defences:
+        names = ", ".join(manifest.defences)
+        rule = "a model isn't loaded without the defences that its maker measured it with"
+        raise ArtifactError(f"{path} needs the defences {names}", rule, "use a version of Martensite that has them")
+
+
 def _replaceable(path: Path) -> bool:
     """An empty folder or a bundle. model.json alone proves nothing: other tools' folders hold one, too."""
     if not path.is_dir():
         return False
     inside = {entry.name for entry in path.iterdir()}
-    if not inside <= {WEIGHTS, MANIFEST}:
+    if not inside <= FILES:
         return False
     try:
         return not inside or str(json.loads(read_file(path / MANIFEST, "", LARGEST))["format"]).startswith("martensite-bundle-")

@@ -1,4 +1,4 @@
-"""From a torch checkpoint to a bundle: scanned first, then read by torch's ``weights_only`` unpickler, then saved as safetensors."""
+"""From a torch checkpoint to a bundle: scanned first, read by torch's ``weights_only`` unpickler, saved as safetensors."""
 
 import io
 import pickle
@@ -22,8 +22,8 @@ KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "networ
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")  # what DataParallel, torch.compile and Lightning put before names
 ANSWERS = {
     "onnx": "ONNX holds a graph and not the names of an architecture. Convert the checkpoint that it was exported from",
-    "torchscript": "TorchScript holds code. Where it is safe to run: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt'), and "
-    "convert that",
+    "torchscript": "TorchScript holds code. Where it is safe: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pt'), "
+    "and convert that",
     "keras-h5": "Convert the weights in Keras: safetensors.numpy.save_file of the arrays, named as the torch module names them",
     "gguf": "GGUF holds quantised language models, of which no bundle can be made",
 }

@@ -18,7 +18,7 @@ class Manifest(Config):
     """model.json: how to rebuild and use the model.
 
     Attributes:
-        architecture: A registered architecture's configuration.
+        architecture: A registered architecture's configuration, or an import path (``{"kind": "import", "factory": ...}``).
         shape: Shape of one input; empty if not known.
         classes: K.
         class_names: One a class; empty if not known.
@@ -27,8 +27,9 @@ class Manifest(Config):
         std: Divided by inside the model.
         dtype: Of the weights.
         threat: What the model was hardened against; None: nothing.
+        defences: Names of what stands before the model when it serves; a version that doesn't know one refuses the bundle.
         digest: Of the model: weights and input conventions.
-        files: SHA-256 of every other file of the bundle.
+        files: SHA-256 of every other file that is loaded.
     """
 
     format: Literal["martensite-bundle-1"] = "martensite-bundle-1"
@@ -41,6 +42,7 @@ class Manifest(Config):
     std: tuple[float, ...] | None
     dtype: Literal["float16", "bfloat16", "float32", "float64"]
     threat: ThreatModel | None
+    defences: tuple[str, ...] = ()
     digest: str
     files: dict[str, str]
 

@@ -1,21 +1,19 @@
-"""From a manifest and tensors to the model, with no code but that of the registered architectures."""
+"""From a manifest and tensors to the model, with no code but that of its architecture."""
 
 import torch
 from torch import Tensor, nn
 
 from martensite.artifacts.manifest import Manifest
 from martensite.core.errors import MartensiteError, ModelError
-from martensite.models import ARCHITECTURES, Architecture, Classifier, describe
+from martensite.models import Architecture, Classifier, describe
 
 
-def rebuild(manifest: Manifest, tensors: dict[str, Tensor]) -> Classifier:
+def rebuild(manifest: Manifest, tensors: dict[str, Tensor], architecture: Architecture) -> Classifier:
     """The model, in evaluation mode. What an altered manifest makes torch raise, it raises.
 
     Raises:
-        ConfigError: an architecture that isn't registered, or unknown parameters of it.
         ModelError: the tensors have other names or shapes than the architecture's.
     """
-    architecture = ARCHITECTURES.build(manifest.architecture)
     _check_sizes(architecture, manifest, tensors)
     net = _module(architecture, manifest.shape, manifest.classes).to(getattr(torch, manifest.dtype))
     net.load_state_dict(tensors)
@@ -37,7 +35,8 @@ def description(model: Classifier, shape: tuple[int, ...]) -> Architecture:
         f"no architecture describes this {type(model.net if type(model) is Classifier else model).__name__}",
         "a bundle is rebuilt from a description, never from pickled code",
         "use a registered architecture as it was built (register yours with ARCHITECTURES.register), "
-        "or torch.nn.Sequential of standard layers without hooks, in a plain Classifier",
+        "or torch.nn.Sequential of standard layers without hooks, in a plain Classifier; or name the function that makes it: "
+        "factory='package.module:function'",
     )
 
 

@@ -26,6 +26,7 @@ def command(
     scale: options.Scale = None,
     samples: options.Samples = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
@@ -48,7 +49,7 @@ def command(
 
     method = ATTACKS.build(options.parameters(attack, settings or []))
     inputs = options.dataset(data, split, label, scale, samples)
-    source = load_model(model, weights, inputs)
+    source = load_model(model, weights, inputs, trust_code=trust_code)
     threat = options.threat_model(norm, eps, constraints, source.threat, source.model.box)
     with Display(quiet=json) as display:
         result = run_attack(method, source.model, inputs.x, inputs.y, threat, seed=seed, listener=display)

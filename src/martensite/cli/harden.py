@@ -47,6 +47,7 @@ def command(
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="Passes over the data in all; default: the recipe's, or 10.", show_default=False),
@@ -102,13 +103,13 @@ def command(
     written = None if log is None else read_log(log)
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
-    start = load_model(model, weights, training)
+    start = load_model(model, weights, training, trust_code=trust_code)
     threat = options.threat_model(norm, eps, constraints, start.threat, start.model.box)
     if surrogate and "ensemble_at" not in plan.model_dump_json():
         raise ConfigError(
             "--surrogate was given", "only ensemble_at makes adversarials on held models", "--objective ensemble_at"
         )
-    held = [load_model(source, None, training).model for source in surrogate or []]
+    held = [load_model(source, None, training, trust_code=trust_code).model for source in surrogate or []]
     check_savable(start.model, out, shape=training.shape)
     with Display(quiet=json) as display:
         result = harden(

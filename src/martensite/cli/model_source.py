@@ -27,7 +27,9 @@ class Source:
     class_names: tuple[str, ...]
 
 
-def load_model(source: str, weights: Path | None, data: "Dataset", also: Sequence[str] = ()) -> Source:
+def load_model(
+    source: str, weights: Path | None, data: "Dataset", also: Sequence[str] = (), *, trust_code: bool = False
+) -> Source:
     """The model that MODEL names, tried on the data.
 
     Args:
@@ -35,6 +37,7 @@ def load_model(source: str, weights: Path | None, data: "Dataset", also: Sequenc
         weights: safetensors file for a factory's module.
         data: What the model is for; its number of classes is what a factory's bare module is wrapped with.
         also: Names that the command takes beside those, for the message.
+        trust_code: A bundle may name any function as its architecture, which then runs.
 
     Raises:
         ArtifactError: no such bundle, a pickle, altered files.
@@ -60,7 +63,7 @@ def load_model(source: str, weights: Path | None, data: "Dataset", also: Sequenc
         raise ArtifactError(f"{source} does not exist", "MODEL is a bundle folder or package.module:factory", remedy)
     else:
         manifest = read_manifest(source)
-        found = Source(load_bundle(source), manifest.threat, manifest.class_names)
+        found = Source(load_bundle(source, trust_code=trust_code), manifest.threat, manifest.class_names)
     if tuple(found.model.box) != tuple(data.box):
         raise ModelError(
             f"{source} takes inputs in the box {list(found.model.box)} and the data lies in {list(data.box)}",

@@ -22,6 +22,9 @@ Weights = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Weights for a factory's module: a .safetensors file.", show_default=False),
 ]
+TrustCode = Annotated[
+    bool, typer.Option("--trust-code", help="Run the code that a bundle names by import path. Read that code first.")
+]
 Data = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)]
 Split = Annotated[
     str | None,

@@ -67,6 +67,7 @@ def command(
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> int:
@@ -86,7 +87,7 @@ def command(
     chosen_settings = TrainingSettings.parse(options.read_settings(settings or [], {"lr": lr, "batch_size": batch_size}))
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
-    start = load_model(model, weights, training)
+    start = load_model(model, weights, training, trust_code=trust_code)
     threat = options.threat_model(norm, eps, constraints, start.threat, start.model.box)
     plan = SweepPlan(
         points=_points(train_eps, objective or ["pgd_at", "trades"], values or [], threat.eps),

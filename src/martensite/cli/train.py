@@ -48,6 +48,7 @@ def command(
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     epochs: options.Epochs = 10,
     lr: options.Rate = 1e-3,
     batch_size: options.BatchSize = 64,
@@ -76,7 +77,7 @@ def command(
     else:
         if settings:
             raise ConfigError(f"--set {settings[0]} was given with {model}", "it is for a new architecture", "leave --set out")
-        start = load_model(model, weights, training, also=ARCHITECTURES.names()).model
+        start = load_model(model, weights, training, also=ARCHITECTURES.names(), trust_code=trust_code).model
     check_savable(start, out, shape=training.shape)
     with Display(quiet=json) as display:
         result = train(start, training, validation, settings=plan, seed=seed, checkpoint=resume, listener=display, log=written)

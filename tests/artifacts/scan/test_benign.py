@@ -38,7 +38,7 @@ def test_a_bundle_is_clean(model, tmp_path):
     save_bundle(model, tmp_path / "bundle")
     report = scan(tmp_path / "bundle")
     assert report.severity == "clean"
-    assert len(report.files) == 2
+    assert len(report.files) == 3
 
 
 def test_torchscript_is_suspicious_not_dangerous(tmp_path):
