@@ -3,7 +3,9 @@
 import json
 
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from martensite.data import load_data
 from martensite.evaluation import samples_for
 
 
@@ -35,3 +37,16 @@ def test_compare(here, call, call_json):
     assert "<svg" in page
     assert "McNemar" in call("compare", "r/baseline", "r/hard").out
     assert call("compare", "r/baseline").code == 2
+
+
+def test_evaluate_a_model_that_only_answers(here, call, call_json):
+    io = pytest.importorskip("skops.io")
+    data = load_data("data.npz")
+    io.dump(LogisticRegression(max_iter=500).fit(data.x.flatten(1).numpy(), data.y.numpy()), here / "m.skops")
+    result = call_json("evaluate", "m.skops", "--data", "data.npz", "--eps", 0.1, "--suite", "quick", "--store", "kept")
+    assert result.code == 0
+    assert result.document["access"] == "scores"
+    assert [row["name"] for row in result.document["attacks"]] == ["square", "hopskipjump"]
+    assert call("evaluate", "m.skops", "--data", "data.npz", "--eps", 0.1, "--weights", "w.safetensors").code == 2
+    assert call("evaluate", "http://127.0.0.1:9/v2/models/m", "--data", "data.npz", "--eps", 0.1).code == 2
+    assert call("evaluate", "nowhere.onnx", "--data", "data.npz", "--eps", 0.1).code == 2

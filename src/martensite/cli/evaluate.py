@@ -13,7 +13,9 @@ EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
 EXAMPLES = """Examples:\n
   martensite evaluate models/hardened --data digits\n
   martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/\n
-  martensite evaluate models/hardened --data digits --threat linf:0.1 --threat l2:0.5 --suite adaptive"""
+  martensite evaluate models/hardened --data digits --threat linf:0.1 --threat l2:0.5 --suite adaptive\n
+  martensite evaluate model.onnx --data images.npz --eps 8/255 --suite black-box\n
+  martensite evaluate http://localhost:8000/v2/models/digits --data digits --eps 0.1 --suite quick"""
 
 
 def command(
@@ -40,6 +42,7 @@ def command(
     scale: options.Scale = None,
     samples: options.Samples = None,
     weights: options.Weights = None,
+    trust_code: options.TrustCode = False,
     seed: options.Seed = 0,
     out: Annotated[
         Path | None,
@@ -75,9 +78,9 @@ def command(
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
-    from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json, robustness_table, show_diagnostics, show_errors, show_union, show_warnings
     from martensite.cli.progress import Display, plain, show
+    from martensite.cli.query_source import load_any
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
     from martensite.evaluation import RobustnessReport, UnionReport, evaluate, load_suite, samples_for, union
@@ -88,9 +91,8 @@ def command(
         raise ConfigError("--half-width was given with --samples", "one of them chooses n", "leave one out")
     wanted = samples if half_width is None else samples_for(half_width)
     inputs = options.dataset(data, split, label, scale, wanted)
-    source = load_model(model, weights, inputs)
-    box = source.model.box
-    stated = options.threat_models(threats or [], norm, eps, constraints, source.threat, box)
+    measured, bundled = load_any(model, weights, inputs, trust_code)
+    stated = options.threat_models(threats or [], norm, eps, constraints, bundled, measured.box)
     if adversarials is not None and len(stated) > 1:
         raise ConfigError(
             f"--adversarials was given with {len(stated)} threat models", "one file holds one's", "give one --threat"
@@ -98,7 +100,7 @@ def command(
     with Display(quiet=json) as display:
         reports = [
             evaluate(
-                source.model,
+                measured,
                 inputs,
                 threat,
                 chosen,

@@ -10,11 +10,12 @@ from martensite.core.engine import Engine
 from martensite.core.errors import ModelError, ThreatError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import generator
+from martensite.data.checks import check_inputs, check_labels
 from martensite.data.dataset import Dataset
 from martensite.evaluation.answers import answers
 from martensite.evaluation.canaries import sing, singing
 from martensite.evaluation.canary import Canary
-from martensite.evaluation.diagnostics import CHECKS, Evidence
+from martensite.evaluation.diagnostics import CHECKS, Evidence, tried
 from martensite.evaluation.diagnostics.training_mode import in_training
 from martensite.evaluation.fit import fit
 from martensite.evaluation.gather import Adversarials
@@ -72,6 +73,10 @@ def evaluate(
         raise ThreatError(
             "the threat model's goal is targeted", "robust accuracy is about any wrong class", "use goal untargeted"
         )
+    check_inputs(data.x, threat.box)
+    check_labels(data.y, len(data), model.classes)
+    threat.check_shape(data.x)
+    threat.check_clean(data.x)
     try_out(model, data.x[:2])
     if store is not None and identity(model).startswith("unnamed:"):
         raise ModelError(
@@ -86,6 +91,7 @@ def evaluate(
     if at_least is not None:
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
+    logits = answers(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
     found = None if adversarials is None else Adversarials(data)
     work, decision = Work(model, data, seed, store, found is not None), None
     if at_least is None:
@@ -96,8 +102,8 @@ def evaluate(
         certified = None if certified is None else certified[: tally.n]
     if found is not None and adversarials is not None:
         found.save(adversarials)
-    evidence = Evidence(model, data, threat, tally, answers(model, data.x), training, seed, certified)
-    findings = (*singing(canaries), *(finding for check in CHECKS if (finding := check(evidence)) is not None))
+    evidence = Evidence(model, data, threat, tally, logits[: len(data)], training, seed, certified)
+    findings = (*singing(canaries), *(finding for check in CHECKS if (finding := tried(check, evidence)) is not None))
     return summarise(evidence, suite, fitted, canaries, findings, decision, time.perf_counter() - started)
 
 

@@ -6,9 +6,12 @@ from martensite.models.black_box import BlackBox
 from martensite.models.bpda import BPDA, StraightThrough, with_bpda
 from martensite.models.classifier import Classifier, check_logits, probe
 from martensite.models.describe import describe
+from martensite.models.endpoint import Manners, connect
+from martensite.models.estimator import from_estimator, load_skops
 from martensite.models.layers import Layers
 from martensite.models.madry_cnn import MadryCNN
 from martensite.models.mlp import MLP
+from martensite.models.onnx_file import load_onnx
 from martensite.models.preact_resnet18 import PreActResNet18
 from martensite.models.resnet18 import ResNet18
 from martensite.models.small_cnn import SmallCNN
@@ -28,6 +31,7 @@ __all__ = [
     "Classifier",
     "Layers",
     "MadryCNN",
+    "Manners",
     "Model",
     "PreActResNet18",
     "ResNet18",
@@ -39,7 +43,11 @@ __all__ = [
     "WideResNet",
     "build",
     "check_logits",
+    "connect",
     "describe",
+    "from_estimator",
+    "load_onnx",
+    "load_skops",
     "probe",
     "undisturbed",
     "with_bpda",

@@ -26,6 +26,7 @@ class BlackBox:
         box: Lowest and highest valid input value.
         access: ``Access.SCORES`` or ``Access.DECISIONS``.
         shape: Shape of one input, without the batch; None: any.
+        digest: What recognises the model again, such as the digest of its file; None: nothing does, so no run can be resumed.
 
     Raises:
         AccessError: gradients are promised, which a callable doesn't have.
@@ -39,6 +40,7 @@ class BlackBox:
         box: Box = (0.0, 1.0),
         access: Access = Access.SCORES,
         shape: Sequence[int] | None = None,
+        digest: str | None = None,
     ) -> None:
         if access not in (Access.SCORES, Access.DECISIONS):
             raise AccessError(
@@ -55,6 +57,7 @@ class BlackBox:
         self.box: Box = (float(box[0]), float(box[1]))
         self.access = Access(access)
         self.shape = None if shape is None else tuple(shape)
+        self.digest = digest
         self.device = torch.device("cpu")
         self.dtype = torch.float32
 

@@ -4,6 +4,10 @@ Most follow Carlini et al. 2019, "On evaluating adversarial robustness", arXiv:1
 Wagner 2018, "Obfuscated gradients give a false sense of security", arXiv:1802.00420, sec. 3.1.
 """
 
+from collections.abc import Callable
+
+from martensite.core.errors import ModelError
+from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics.black_box_beats_white_box import black_box_beats_white_box
 from martensite.evaluation.diagnostics.contradiction import contradiction
 from martensite.evaluation.diagnostics.distances_disagree import distances_disagree
@@ -35,4 +39,17 @@ CHECKS = (
     training_mode,
 )
 
-__all__ = ["CHECKS", "Evidence"]
+__all__ = ["CHECKS", "Evidence", "tried"]
+
+
+def tried(check: Callable[[Evidence], Diagnostic | None], evidence: Evidence) -> Diagnostic | None:
+    """What a check finds; one whose queries fail says so, and stops nothing."""
+    try:
+        return check(evidence)
+    except ModelError as error:
+        return Diagnostic(
+            name=check.__name__,
+            severity="warning",
+            evidence=f"the check could not be run: {error.value}",
+            remedy="find out why the model did not answer, and evaluate again",
+        )
