@@ -22,6 +22,7 @@ COMMANDS = (
     "verify",
     "attest",
     "approve",
+    "bom",
     "gate",
     "policy",
     "report",
