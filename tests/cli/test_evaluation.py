@@ -50,3 +50,29 @@ def test_evaluate_a_model_that_only_answers(here, call, call_json):
     assert call("evaluate", "m.skops", "--data", "data.npz", "--eps", 0.1, "--weights", "w.safetensors").code == 2
     assert call("evaluate", "http://127.0.0.1:9/v2/models/m", "--data", "data.npz", "--eps", 0.1).code == 2
     assert call("evaluate", "nowhere.onnx", "--data", "data.npz", "--eps", 0.1).code == 2
+
+
+def test_report_for_ci(here, call):
+    words = ("evaluate", "hard", "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", "r")
+    assert call(*words).code == 0
+    assert call("report", "r", "--markdown", "m.md", "--junit", "j.xml").code == 0
+    assert (here / "m.md").read_text().startswith("### Robust accuracy")
+    assert (here / "j.xml").read_text().startswith("<?xml")
+
+
+@pytest.mark.parametrize("what", ["report", "union", "comparison", "certification", "run", "verdict"])
+def test_schema(what, here, call):
+    schema = json.loads(call("schema", what).out)
+    assert schema["$schema"].endswith("2020-12/schema")
+    assert schema["properties"]["schema_version"]["const"] == 1
+    assert schema["additionalProperties"] is False
+
+
+def test_a_report_is_what_its_schema_says(here, call, call_json):
+    jsonschema = pytest.importorskip("jsonschema")
+    report = call_json("evaluate", "hard", "--data", "data.npz", "--eps", 0.05, "--suite", "quick").document
+    schema = json.loads(call("schema", "report").out)
+    jsonschema.validate(report, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**report, "outcomes": ["unbreakable"]}, schema)
+    assert call("schema", "reprot").code == 2

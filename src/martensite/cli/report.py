@@ -10,7 +10,7 @@ from martensite.cli import options
 NAME = "report"
 EXAMPLES = """Examples:\n
   martensite report results/report.json --out results/report.html\n
-  martensite report runs/digits"""
+  martensite report runs/digits --markdown summary.md --junit report.xml"""
 
 
 def command(
@@ -18,6 +18,16 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", dir_okay=False, help="Page to write; default: report.html beside it.", show_default=False),
+    ] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="A summary for a pull request as well.", show_default=False),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="Self-checks and gate as JUnit XML as well.", show_default=False
+        ),
     ] = None,
     json: options.Json = False,
 ) -> int:
@@ -28,11 +38,17 @@ def command(
     from martensite.core.files import write_text
     from martensite.evaluation import RunReport
     from martensite.pipeline import render
+    from martensite.reporting import junit_xml, markdown_summary
 
     loaded = load_report(report)
     folder = report if report.is_dir() else report.parent
     page = out or folder / "report.html"
     write_text(page, render(loaded, folder))
+    measured, verdict = (loaded.hardened, loaded.verdict) if isinstance(loaded, RunReport) else (loaded, None)
+    if markdown is not None:
+        write_text(markdown, markdown_summary(measured))
+    if junit is not None:
+        write_text(junit, junit_xml(measured, verdict))
     if json:
         output.print_json(loaded.model_dump(mode="json"))
         return 0

@@ -4,6 +4,17 @@ from martensite.reporting.certificates import render_certificates
 from martensite.reporting.comparison import render_comparison
 from martensite.reporting.gallery import Pair
 from martensite.reporting.html import render_robustness, render_run
+from martensite.reporting.junit import junit_xml
+from martensite.reporting.markdown import markdown_summary
 from martensite.reporting.pareto import pareto_chart
 
-__all__ = ["Pair", "pareto_chart", "render_certificates", "render_comparison", "render_robustness", "render_run"]
+__all__ = [
+    "Pair",
+    "junit_xml",
+    "markdown_summary",
+    "pareto_chart",
+    "render_certificates",
+    "render_comparison",
+    "render_robustness",
+    "render_run",
+]

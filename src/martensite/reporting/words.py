@@ -100,7 +100,13 @@ def certified_sentence(report: CertificationReport) -> str:
 def limits(report: RobustnessReport) -> list[str]:
     """What the figures of an evaluation do not claim."""
     threat, rate = report.threat, report.robust_accuracy
+    seen = {
+        "gradients": [],
+        "scores": ["The adversary saw scores only and had no gradients: one who has the weights may well do better."],
+        "decisions": ["The adversary saw labels only: one who sees scores, or has the weights, may well do better."],
+    }[report.access]
     return [
+        *seen,
         f"Robust here means robust to this threat model ({norm_name(threat.norm)}, eps {eps_text(threat)}) and to nothing "
         "else: larger changes, other norms, rotations, blur or new kinds of data were not measured.",
         "Robust accuracy is measured by attacks, so it is an upper bound: a stronger attack can only lower it.",
@@ -145,7 +151,7 @@ def certificate_limits(certification: CertificationReport, threat: ThreatModel |
 
 def method_name(method: str) -> str:
     """How an interval was made, as statisticians call it."""
-    return {"clopper-pearson": "exact, Clopper-Pearson"}.get(method, method)
+    return {"clopper-pearson": "exact, Clopper-Pearson", "wilson": "Wilson", "anytime": "valid at any time"}.get(method, method)
 
 
 def _requirements(n: int) -> str:
