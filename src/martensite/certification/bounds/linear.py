@@ -22,7 +22,7 @@ from martensite.certification.bounds.operations import Add, Convolution, Dense, 
 from martensite.certification.bounds.relaxations import Relaxation, relax, undecided
 from martensite.certification.bounds.rows import Rows, picking
 
-ENTRIES = 4_000_000  # of the widest layer, over the rows that go backward together: 32 MB
+ENTRIES = 1_000_000  # of the widest layer, over the rows that go backward together: 8 MB, which caches hold
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from martensite.certification.bounds.operations import Convolution, Pair
 
+MATRIX = 1_000_000  # entries of a convolution on a window, written out
 WIDE = 0.5  # of the image: larger windows aren't worth their book-keeping
 
 
@@ -83,7 +84,7 @@ class Rows:
         window = None if self.window is None else self.window.before(op)
         if window is None or window.size[0] * window.size[1] > WIDE * height * width:
             return Rows(op.transpose(self.whole((len(op.weight), *op.sides)).a), self.owner)
-        a = F.conv_transpose2d(self.a, op.weight, None, op.stride, 0, 0, op.groups, op.dilation)
+        a = _transposed(op, self.a)
         inside = window.cut(a.new_ones(1, 1, height, width))[0]
         return Rows(a * inside[self.place], self.owner, window, self.place)
 
@@ -108,6 +109,18 @@ class Rows:
     def negated(self) -> "Rows":
         """Rows of the negatives."""
         return replace(self, a=-self.a)
+
+
+def _transposed(op: Convolution, a: Tensor) -> Tensor:
+    """a W of windows (P, C, h, w), without a border; as one matrix product where windows are small, which is a lot faster."""
+    entries = a[0].numel()
+    reach = [
+        (a.shape[2 + axis] - 1) * op.stride[axis] + op.dilation[axis] * (op.weight.shape[2 + axis] - 1) + 1 for axis in (0, 1)
+    ]
+    small = entries * op.image[0] * reach[0] * reach[1] <= MATRIX and len(a) > entries
+    start = torch.eye(entries, dtype=a.dtype, device=a.device).view(entries, *a.shape[1:]) if small else a
+    through = F.conv_transpose2d(start, op.weight, None, op.stride, 0, 0, op.groups, op.dilation)
+    return (a.flatten(1) @ through.flatten(1)).view(len(a), *through.shape[1:]) if small else through
 
 
 def picking(neurons: Tensor, shape: tuple[int, ...], owner: Tensor, windowed: bool) -> Rows:
