@@ -50,6 +50,15 @@ def optimise(bounds: Bounds, rows: Rows, steps: int) -> Tensor:
         return torch.maximum(best, bounds.least(rows, slopes))
 
 
+def parallel(bounds: Bounds, owner: Tensor) -> dict[int, Tensor]:
+    """Lower slopes (P, *d) of every rectifier that are those of its upper line, by place."""
+    return {
+        place: lines.upper_slope[owner]
+        for place, lines in bounds.relaxations.items()
+        if isinstance(bounds.graph.nodes[place].op, Rectifier) and isinstance(lines, Lines)
+    }
+
+
 def _start(bounds: Bounds, owner: Tensor) -> tuple[dict[int, Tensor], dict[int, tuple[Tensor, Tensor]]]:
     """The adaptive slopes of every rectifier, a row each, and what they may become; where no choice is open they stay."""
     slopes, limits = {}, {}

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from martensite.certification.bounds.alpha import optimise
+from martensite.certification.bounds.alpha import optimise, parallel
 from martensite.certification.bounds.linear import Bounds, margin_rows
 
 
@@ -19,6 +19,10 @@ def interval_margins(bounds: Bounds, labels: Tensor) -> Tensor:
 def linear_margins(bounds: Bounds, labels: Tensor, inner: Literal["intervals", "backward"], steps: int = 0) -> Tensor:
     """(B, K - 1) margins by linear bounds.
 
+    A margin that the adaptive lower slopes leave open is bounded once more with slopes parallel to the upper lines (Weng et al.
+    2018, "Towards fast computation of certified robustness for ReLU networks", arXiv:1804.09699, sec. 3.3): neither choice is
+    better on all networks.
+
     Args:
         bounds: Of B samples, by intervals; their relaxations are made anew.
         labels: (B,) classes.
@@ -30,8 +34,11 @@ def linear_margins(bounds: Bounds, labels: Tensor, inner: Literal["intervals", "
     with torch.no_grad():
         bounds.relax(inner)
         found = bounds.least(rows)
-    open_ = (found <= 0).nonzero().squeeze(1)
-    if steps and len(open_):
+    if len(open_ := (found <= 0).nonzero().squeeze(1)):
+        left = replace(rows, a=rows.a[open_], owner=rows.owner[open_])
+        with torch.no_grad():
+            found[open_] = torch.maximum(found[open_], bounds.least(left, parallel(bounds, left.owner)))
+    if steps and len(open_ := (found <= 0).nonzero().squeeze(1)):
         left = replace(rows, a=rows.a[open_], owner=rows.owner[open_])
         found[open_] = torch.maximum(found[open_], optimise(bounds, left, steps))
     return found.view(len(labels), -1)
