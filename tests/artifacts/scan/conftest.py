@@ -153,6 +153,14 @@ def hostile(canary):
         "broken.pkl": (evil[:-1] + b"\xff\xff", "dangerous"),
         "truncated.pkl": (evil[:-1], "dangerous"),
         "underflow.pkl": (b"\x80\x020000cos\nsystem\nX\x01\0\0\0x\x85R.", "dangerous"),
+        "late-underflow.txt": (b"cos\nsystem\n(S'x'\ntR000.", "dangerous"),
+        "persistent.bin": (b"PK\ncos\nsystem\n(S'x'\ntR.", "dangerous"),
+        "template4.gguf": (gguf("{% generation %}{{ x|attr(a ~ b) }}{% endgeneration %}"), "dangerous"),
+        "template5.gguf": (gguf("{% unknown %}{{ x|attr(a ~ b) }}"), "dangerous"),
+        "template6.gguf": (gguf("{{ x|map(attribute=a ~ b)|list }}{{ x|map('attr', y) }}"), "dangerous"),
+        "template7.gguf": (gguf("{{ x['_' ~ '_class' ~ '__'] }}"), "suspicious"),
+        "tag.yaml": (b"%TAG ! tag:yaml.org,2002:python/\n---\na: !object/apply:os.system ['x']\n", "dangerous"),
+        "two-ends.zip": (two_ends(evil), "dangerous"),
         "nested.pkl": (pickle.dumps({"data": evil}), "dangerous"),
         "nested2.pkl": (pickle.dumps({"data": pickle.dumps([pickle.dumps({"x": evil})])}, 2), "dangerous"),
         "from-bytes.pkl": (Call("torch.storage", "_load_from_bytes", evil).pickled(), "dangerous"),
@@ -259,6 +267,20 @@ def hidden(evil):
     place = end.index(b"PK\5\6")
     end[place + 16 : place + 20] = struct.pack("<I", len(body) + len(inserted))
     return body + inserted + bytes(end)
+
+
+def two_ends(evil):
+    """Two directories: the classic end record leads to an innocent one, the record for large archives to the other."""
+    bad, good = zipped({"data.pkl": evil}), zipped({"a.txt": b"hello"})
+    place = len(bad[: bad.index(b"PK\5\6")])
+    split = good.index(b"PK\1\2")
+    directory = bytearray(good[split : good.index(b"PK\5\6")])
+    directory[42:46] = struct.pack("<I", place)
+    body = bad[:place] + good[:split]
+    wide = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, 1, 1, place - bad.index(b"PK\1\2"), bad.index(b"PK\1\2"))
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, len(body) + len(directory), 1)
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(directory), len(body), 0)
+    return body + bytes(directory) + wide + locator + end
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,19 @@ def test_templates_are_parsed_and_never_rendered(verdict, builders):
     assert verdict(builders.gguf("{% for i in range(10**18) %}{% for j in range(10**18) %}x{% endfor %}{% endfor %}")).seconds < 5
 
 
+def test_documents_that_never_end_cost_no_more_than_their_size(verdict):
+    report = verdict(b"\x89HDF\r\n\x1a\n" + b'{"' * 400_000)
+    assert report.seconds < 20
+    assert report.severity != "clean"
+
+
+def test_what_was_found_last_is_not_lost_behind_many_findings(verdict, builders):
+    members = {f"{number}": b"\0\1\2\xff" * 9 for number in range(30)} | {"z": builders.Call("os", "system", "x").pickled()}
+    report = verdict(builders.zipped(members), limits=Limits(findings=5))
+    assert report.severity == "dangerous"
+    assert len(report.findings) <= 7
+
+
 def test_control_characters_of_a_name_do_not_reach_the_terminal(verdict, builders):
     report = verdict(builders.zipped({"a\x1b[2Jb": builders.Call("os", "system", "x").pickled()}))
     assert all("\x1b" not in finding.path + finding.reason for finding in report.findings)

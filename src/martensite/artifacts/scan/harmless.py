@@ -9,7 +9,7 @@ import re
 from martensite.artifacts.scan.words import words
 
 HARMLESS: dict[str, str] = {
-    "builtins": "object set frozenset complex slice range bytearray bytes list dict tuple int float str bool type(None) "
+    "builtins": "object set frozenset complex slice range bytearray bytes list dict tuple int float str bool "
     "NotImplementedError ValueError KeyError TypeError Exception",
     "collections": "OrderedDict defaultdict deque Counter",
     "copyreg": "_reconstructor __newobj__ __newobj_ex__",

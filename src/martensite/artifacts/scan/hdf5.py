@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator
 
 from martensite.artifacts.scan.configuration import judge_json
+from martensite.artifacts.scan.limits import LimitError
 from martensite.artifacts.scan.source import Source
 from martensite.artifacts.scan.visit import Visit
 
 NAME = "hdf5"
 MAGIC = b"\x89HDF\r\n\x1a\n"
-LONGEST = 4 * 2**20  # bytes of one document
+BLOCKS = (1 << 12, 1 << 16, 1 << 22)  # bytes that are read for one document; no longer one is followed
+PATIENCE = 1 << 26  # bytes of documents that never end
 START = re.compile(rb'\{\s*"')
 WORDS = re.compile(rb'"(Lambda|__lambda__|L\\u0061mbda|TorchModuleWrapper|function_type|auto_map)"')
 
@@ -38,12 +40,23 @@ def inspect(visit: Visit) -> None:
 
 
 def documents(source: Source) -> Iterator[bytes]:
-    """Every balanced ``{"...}``, not within one another."""
-    offset = 0
+    """Every balanced ``{"...}``, not within one another.
+
+    Raises:
+        LimitError: more begin and never end than an honest file has.
+    """
+    offset, spent = 0, 0
     while (start := _find(source, offset)) >= 0:
-        block = source.read(start, LONGEST)
-        size = balanced(block)
-        yield block[: size or 4096]
+        block, size, looked_at = b"", 0, 0
+        for longest in BLOCKS:
+            block = source.read(start, longest)
+            size, looked_at = balanced(block)
+            spent += 0 if size else looked_at
+            if size or looked_at < len(block) or len(block) < longest:
+                break
+        if spent > PATIENCE:
+            raise LimitError("it holds more documents without an end than can be followed")
+        yield block[: size or min(looked_at, 4096)]
         offset = start + (size or 2)
 
 
@@ -57,8 +70,8 @@ def _find(source: Source, offset: int) -> int:
     return -1
 
 
-def balanced(block: bytes) -> int:
-    """Bytes until the first brace is closed; 0 if it never is."""
+def balanced(block: bytes) -> tuple[int, int]:
+    """(bytes until the first brace is closed, 0 if it never is; bytes that were looked at to tell)."""
     depth = 0
     for match in re.finditer(rb'"(?:[^"\\]|\\.)*"|[{}]|[\0-\x08]', block, re.DOTALL):
         token = match[0]
@@ -67,7 +80,7 @@ def balanced(block: bytes) -> int:
         elif token == b"}":
             depth -= 1
             if depth == 0:
-                return match.end()
+                return match.end(), match.end()
         elif token[:1] != b'"':
-            return 0
-    return 0
+            return 0, match.end()
+    return 0, len(block)

@@ -27,6 +27,7 @@ class Walk:
         finished: It came to STOP.
         why: Where it broke off, in words; empty if it finished.
         sound: The stack always held what the opcodes took.
+        acted: It called, built or took from the registry while it was sound: a real unpickler would have come that far.
         opcodes: How many.
         imports: Every global, in order.
         calls: What it calls, with the opcode.
@@ -42,6 +43,7 @@ class Walk:
     finished: bool = False
     why: str = ""
     sound: bool = True
+    acted: bool = False
     opcodes: int = 0
     imports: dict[Global, None] = field(default_factory=dict)
     calls: dict[tuple[str, Any], None] = field(default_factory=dict)
@@ -229,7 +231,13 @@ class Machine:
             self.found.hidden += 1
             self.push(UNKNOWN)
 
+    def act(self) -> None:
+        """Something happens here, unless an unpickler stopped before."""
+        if self.found.sound and (self.found.imports or self.found.hidden or self.found.extensions):
+            self.found.acted = True
+
     def call(self, how: str, callee: Any, arguments: Any) -> None:
+        self.act()
         note(self.found.calls, (how, _gist(callee, arguments)))
         self.push(Made(callee, arguments) if isinstance(callee, Global) else UNKNOWN)
 
@@ -254,6 +262,7 @@ class Machine:
 
     def build(self) -> None:
         state = self.pop()
+        self.act()
         target = self.stack[-1] if self.stack else UNKNOWN
         note(self.found.builds, target if isinstance(target, Global) else "state")
         if self.skip is None or not isinstance(target, Made) or not isinstance(state, State):

@@ -20,11 +20,16 @@ UNKNOWN_IMPORT = "load it only if you know that name and trust the file; better,
 def recognises(visit: Visit) -> bool:
     """A stream of opcodes. Protocols 0 and 1 have no magic bytes: there, and in raw data, only what would act is a pickle."""
     head = visit.head[:2]
-    if head in (b"", b"PK"):  # as a pickle, an archive begins with a persistent id, at which every plain unpickler stops
+    if visit.head[:4] in (
+        b"",
+        b"PK\3\4",
+        b"PK\5\6",
+        b"PK\7\x08",
+    ):  # as a pickle, an archive begins with a persistent id, at which every plain unpickler stops
         return False
     found = walk(visit.source, skip=_array)
     visit.kept["walk"] = found
-    if found.acts and found.sound:
+    if found.acted:
         return True
     if visit.raw:  # data that happens to be a pickle does nothing, but what lies in it may
         return found.finished and found.sound and head[:1] == b"\x80"

@@ -11,10 +11,14 @@ from martensite.artifacts.scan.visit import Visit
 
 LONGEST = 1 << 18  # characters
 INTERNAL = re.compile(
-    r"__\w+|\b(mro|func_globals|gi_frame|gi_code|cr_frame|f_globals|f_builtins|tb_frame|popen|subprocess|builtins)\b|\\x5f|\\u005f",
+    r"__\w+|\b(mro|func_globals|gi_frame|gi_code|cr_frame|f_globals|f_builtins|tb_frame|popen|subprocess|builtins)\b|\\x5f|\\u005f|\|\s*attr\b",
     re.IGNORECASE,
 )
 HARMLESS_DUNDERS = re.compile(r"__(content|role|name|tool\w*|system\w*|eos\w*|bos\w*|image\w*|video\w*|audio\w*)__")
+EXTENSIONS = ("jinja2.ext.loopcontrols", "jinja2.ext.do")
+GENERATION = re.compile(r"\{%-?\s*(end)?generation\s*-?%\}")  # a tag of transformers, which marks a part and does nothing
+BY_ATTRIBUTE = frozenset({"selectattr", "rejectattr", "groupby"})
+TELLING = frozenset({"_", "mro", "popen", "func_globals", "gi_frame", "f_globals"})
 DOORS = frozenset({"lipsum", "cycler", "joiner", "self", "request", "config", "url_for", "get_flashed_messages", "os", "sys"})
 REMEDY = "render it in a sandbox only (jinja2.sandbox.ImmutableSandboxedEnvironment), or replace it"
 
@@ -25,7 +29,7 @@ def judge_template(visit: Visit, text: str) -> None:
         visit.report("template-size", "suspicious", f"its template has {len(text):,} characters", REMEDY)
         return
     try:
-        tree = Environment().parse(text)
+        tree = Environment(extensions=EXTENSIONS).parse(GENERATION.sub("", text))
     except (TemplateError, RecursionError, ValueError):
         if found := INTERNAL.search(HARMLESS_DUNDERS.sub("", text)):
             _reaches(visit, found[0])
@@ -37,9 +41,8 @@ def judge_template(visit: Visit, text: str) -> None:
             _reaches(visit, str(node.arg.value))
         elif isinstance(node, nodes.Filter) and node.name == "attr":
             _reaches(visit, "an attribute that it computes (attr)")
-        elif isinstance(node, nodes.Filter) and node.name == "map" and any(one.key == "attribute" for one in node.kwargs):
-            if any(_internal(getattr(one.value, "value", "__")) for one in node.kwargs if one.key == "attribute"):
-                _reaches(visit, "an attribute that it computes (map)")
+        elif isinstance(node, nodes.Filter) and _computes(node):
+            _reaches(visit, f"an attribute that it computes ({node.name})")
         elif isinstance(node, nodes.Name) and node.ctx == "load" and node.name in DOORS:
             visit.report(
                 "template-name", "suspicious", f"its template uses {node.name}, which leads to Python's internals", REMEDY
@@ -51,9 +54,17 @@ def judge_template(visit: Visit, text: str) -> None:
 
 
 def _internal(value: object) -> bool:
-    return (
-        isinstance(value, str) and re.fullmatch(r"_+\w+_+|mro|popen|func_globals|gi_frame|f_globals", value.strip()) is not None
-    )
+    return isinstance(value, str) and ("__" in value or "%c" in value or value.strip() in TELLING)
+
+
+def _computes(node: nodes.Filter) -> bool:
+    """Whether a filter takes an attribute whose name isn't written in the template, or is Python's own."""
+    names = [one.value for one in node.kwargs if one.key == "attribute"]
+    if node.name in BY_ATTRIBUTE:
+        names += node.args[:1]
+    if node.name == "map" and node.args and getattr(node.args[0], "value", "attr") == "attr":
+        return True
+    return any(not isinstance(name, nodes.Const) or _internal(name.value) for name in names)
 
 
 def _reaches(visit: Visit, what: str) -> None:

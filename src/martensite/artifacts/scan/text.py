@@ -11,7 +11,7 @@ from martensite.artifacts.scan.visit import Visit
 NAME = "text"
 CODE = (".py", ".sh", ".bat", ".cmd", ".ps1", ".js", ".rb", ".pl", ".lua", ".ipynb", ".pth", ".so", ".cu")
 CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-YAML_OBJECT = re.compile(r"!!python/|tag:yaml\.org,2002:python/")
+YAML_OBJECT = re.compile(r"!!python/|tag:yaml\.org,2002:py|^%TAG\s", re.MULTILINE)
 
 
 def recognises(visit: Visit) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
 from martensite.artifacts.scan.limits import LimitError, Limits
-from martensite.artifacts.scan.report import Finding, Severity
+from martensite.artifacts.scan.report import RANK, Finding, Severity
 from martensite.artifacts.scan.source import Source
 
 HEAD = 512
@@ -24,6 +24,7 @@ class Run:
         findings: Without repeats, up to the limit.
         formats: What it and its members were recognised as.
         references: Names of other files that it loads as raw data.
+        rank: Of the worst finding.
     """
 
     limits: Limits
@@ -32,6 +33,7 @@ class Run:
     findings: dict[Finding, None] = field(default_factory=dict)
     formats: dict[str, None] = field(default_factory=dict)
     references: set[str] = field(default_factory=set)
+    rank: int = 0
     members: int = 0
     unpacked: int = 0
 
@@ -80,9 +82,9 @@ class Visit:
     def report(self, kind: str, severity: Severity, reason: str, remedy: str = "") -> None:
         """Say what was found, once. Beyond the limit only what is worse than all before is kept."""
         finding = Finding(path=_printable(self.path), kind=kind, severity=severity, reason=_printable(reason), remedy=remedy)
-        known = len(self.run.findings)
-        if known < self.limits.findings or (severity == "dangerous" and known < 2 * self.limits.findings):
+        if len(self.run.findings) < self.limits.findings or RANK[severity] > self.run.rank:
             self.run.findings[finding] = None
+            self.run.rank = max(self.run.rank, RANK[severity])
 
     def enter(self, name: str, source: Source, raw: bool = False) -> None:
         """Look at a member.

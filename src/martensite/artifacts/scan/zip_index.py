@@ -30,8 +30,29 @@ class Entry:
     attributes: int = 0
 
 
-def find_end(source: Source) -> tuple[int, int, int, int] | None:
-    """(offset of the end record, offset of the directory, entries, what offsets in the directory are relative to)."""
+@dataclass(frozen=True)
+class End:
+    """The archive's end record.
+
+    Attributes:
+        place: Of the record.
+        directory: Offset of the directory.
+        size: Of the directory.
+        count: Members.
+        base: What offsets in the directory are relative to.
+        doubt: A record for large archives says something else: programs differ in which they believe.
+    """
+
+    place: int
+    directory: int
+    size: int
+    count: int
+    base: int
+    doubt: bool = False
+
+
+def find_end(source: Source) -> End | None:
+    """The last record that leads to a directory."""
     start = max(0, source.size - TAIL)
     tail = source.read(start, TAIL)
     place = tail.rfind(END)
@@ -39,13 +60,18 @@ def find_end(source: Source) -> tuple[int, int, int, int] | None:
         if len(tail) - place >= 22:
             count, size, offset = struct.unpack("<10xHII2x", tail[place : place + 22])
             at = start + place
-            if UNSET32 in (size, offset) or count == 0xFFFF:
-                count, size, offset, at = _end64(source, at) or (count, size, offset, at)
+            wide, doubt = _end64(source, at), False
+            if wide is not None:
+                doubt = any(
+                    small not in (large, unset)
+                    for small, large, unset in zip((count, size, offset), wide[:3], (0xFFFF, UNSET32, UNSET32), strict=True)
+                )
+                count, size, offset, at = wide
             base = at - size - offset  # what was put before the archive
             if size <= at and base >= 0 and (count == 0 or source.read(at - size, 4) == CENTRAL):
-                return start + place, at - size, count, base
+                return End(start + place, at - size, size, count, base, doubt)
             if count and source.read(offset, 4) == CENTRAL:
-                return start + place, offset, count, 0
+                return End(start + place, offset, size, count, 0, doubt)
         place = tail.rfind(END, 0, place)
     return None
 
@@ -62,8 +88,9 @@ def _end64(source: Source, at: int) -> tuple[int, int, int, int] | None:
     return None
 
 
-def directory(source: Source, end: tuple[int, int, int, int]) -> Iterator[Entry]:
-    _, offset, count, base = end
+def directory(source: Source, end: End) -> Iterator[Entry]:
+    """The members that the directory lists, as far as it can be read."""
+    offset, count, base = end.directory, end.count, end.base
     block = source.read(offset, DIRECTORY)
     place = 0
     for _ in range(min(count, len(block) // 46 + 1)):

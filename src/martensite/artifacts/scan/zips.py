@@ -17,6 +17,7 @@ from martensite.artifacts.scan.zip_index import (
     LOCAL,
     STREAMED,
     TAIL,
+    End,
     Entry,
     by_headers,
     data_offset,
@@ -27,6 +28,7 @@ from martensite.artifacts.scan.zip_index import (
 
 NAME = "zip"
 ENCRYPTED = 0x1
+WIDE = 76  # bytes of the end record and locator of large archives
 TENSOR = re.compile(r"(^|/)data/\d+$")  # torch's name for a tensor's bytes
 AGAIN = "fetch it again, or ask whoever made it for a plain archive"
 
@@ -39,7 +41,7 @@ def recognises(visit: Visit) -> bool:
 def appended(visit: Visit) -> None:
     """An archive behind something else: whoever opens the file as a zip finds its members."""
     found = find_end(visit.source)
-    if found is None or (found[2] == 0 and visit.raw):
+    if found is None or (found.count == 0 and visit.raw):
         return
     reason = "a zip archive lies behind the rest of it, and programs that look for one find it"
     visit.report("polyglot", "suspicious", reason, "ask whoever made it for a file of one format")
@@ -50,13 +52,15 @@ def inspect(visit: Visit) -> None:
     """Every member, by whichever way it can be found."""
     source, end = visit.source, find_end(visit.source)
     entries = [] if end is None else list(directory(source, end))
-    if end is None or len(entries) != end[2] or not entries:
-        if not (end is not None and end[2] == 0 and source.size <= TAIL):
+    if end is None or len(entries) != end.count or not entries:
+        if not (end is not None and end.count == 0 and source.size <= TAIL):
             visit.report(
                 "zip-broken", "suspicious", "its directory is missing or broken, and some programs read it regardless", AGAIN
             )
         listed = {entry.offset for entry in entries}
         entries += [entry for entry in by_headers(source) if entry.offset not in listed]
+    if end is not None and end.doubt:
+        visit.report("zip-mismatch", "suspicious", "its two end records differ: programs differ in which they believe", AGAIN)
     _check_names(visit, entries)
     script = torchscript.holds_code([entry.name for entry in entries])
     if script:
@@ -88,7 +92,7 @@ def _check_names(visit: Visit, entries: list[Entry]) -> None:
         seen.add(entry.name)
 
 
-def _check_layout(visit: Visit, entries: list[Entry], end: tuple[int, int, int, int] | None) -> set[int]:
+def _check_layout(visit: Visit, entries: list[Entry], end: End | None) -> set[int]:
     """Offsets of entries that don't overlap others; reports what overlaps, differs or hides between them."""
     free, covered, gap = 0, set[int](), 0
     for entry in sorted(entries, key=lambda one: one.offset):
@@ -106,8 +110,8 @@ def _check_layout(visit: Visit, entries: list[Entry], end: tuple[int, int, int, 
         free = data_offset(visit.source, entry) + entry.packed
         covered.add(entry.offset)
     if end is not None and entries:
-        gap = max(gap, end[1] - free - 24)
-        trailing = visit.source.size - end[0] - 22
+        gap = max(gap, end.directory - free - 24, end.place - end.directory - end.size - WIDE)
+        trailing = visit.source.size - end.place - 22
         if visit.head[:4] == LOCAL and gap > 0:
             visit.report("zip-hidden", "suspicious", f"{gap:,} bytes belong to no member", AGAIN)
             _hidden(visit, {entry.offset for entry in entries})
