@@ -76,3 +76,15 @@ def test_a_report_is_what_its_schema_says(here, call, call_json):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**report, "outcomes": ["unbreakable"]}, schema)
     assert call("schema", "reprot").code == 2
+
+
+def test_a_leaderboard_of_a_folder(here, call, call_json):
+    for name in ("baseline", "hard"):
+        assert call("evaluate", name, "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", f"all/{name}").code == 0
+    (here / "all/other").mkdir()
+    (here / "all/other/report.json").write_text("{}")
+    assert call_json("report", "--index", "all").document["reports"] == ["baseline", "hard"]
+    assert "hard" in (here / "all/index.html").read_text()
+    assert call("report").code == 2
+    assert call("report", "all/hard", "--index", "all").code == 2
+    assert call("report", "--index", "all/other").code == 2

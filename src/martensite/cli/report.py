@@ -1,20 +1,26 @@
 """martensite report: report.json as a page."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from martensite.cli import options
+from martensite.core.errors import ArtifactError, ConfigError
 
 NAME = "report"
 EXAMPLES = """Examples:\n
   martensite report results/report.json --out results/report.html\n
+  martensite report --index results/\n
   martensite report runs/digits --markdown summary.md --junit report.xml"""
 
 
 def command(
-    report: Annotated[Path, typer.Argument(metavar="REPORT", help="report.json of evaluate or run, or the run directory.")],
+    report: Annotated[
+        Path | None,
+        typer.Argument(metavar="REPORT", help="report.json of evaluate or run, or the run directory.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", dir_okay=False, help="Page to write; default: report.html beside it.", show_default=False),
@@ -25,8 +31,15 @@ def command(
     ] = None,
     junit: Annotated[
         Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Self-checks and gate as JUnit XML as well.", show_default=False),
+    ] = None,
+    index: Annotated[
+        Path | None,
         typer.Option(
-            metavar="FILE", dir_okay=False, help="Self-checks and gate as JUnit XML as well.", show_default=False
+            metavar="DIR",
+            file_okay=False,
+            help="Instead: a page, index.html, over all report.json below DIR.",
+            show_default=False,
         ),
     ] = None,
     json: options.Json = False,
@@ -40,6 +53,10 @@ def command(
     from martensite.pipeline import render
     from martensite.reporting import junit_xml, markdown_summary
 
+    if index is not None and report is None:
+        return _index(index, out, json)
+    if report is None or index is not None:
+        raise ConfigError("not one of REPORT and --index was given", "a page shows one report, or all of a folder", "give one")
     loaded = load_report(report)
     folder = report if report.is_dir() else report.parent
     page = out or folder / "report.html"
@@ -57,4 +74,27 @@ def command(
     )
     show(output.robustness_table(*named))
     show(f"Report: {plain(page)}")
+    return 0
+
+
+def _index(folder: Path, out: Path | None, json: bool) -> int:
+    """The leaderboard of a folder; files of that name that are no evaluation of one model are left out."""
+    from martensite.cli import output
+    from martensite.cli.progress import plain, show
+    from martensite.core.files import write_text
+    from martensite.evaluation import RobustnessReport
+    from martensite.reporting import render_leaderboard
+
+    found: dict[str, RobustnessReport] = {}
+    for file in sorted(folder.rglob("report.json")):
+        with suppress(ArtifactError):
+            found[str(file.parent.relative_to(folder))] = RobustnessReport.load(file)
+    if not found:
+        raise ArtifactError(f"{folder} holds no report.json of an evaluation", remedy="write some with evaluate --out")
+    page = out or folder / "index.html"
+    write_text(page, render_leaderboard(found))
+    if json:
+        output.print_json({"index": str(page), "reports": sorted(found)})
+    else:
+        show(f"Leaderboard of {len(found)} reports: {plain(page)}")
     return 0

@@ -5,6 +5,7 @@ from martensite.reporting.comparison import render_comparison
 from martensite.reporting.gallery import Pair
 from martensite.reporting.html import render_robustness, render_run
 from martensite.reporting.junit import junit_xml
+from martensite.reporting.leaderboard import render_leaderboard
 from martensite.reporting.markdown import markdown_summary
 from martensite.reporting.pareto import pareto_chart
 
@@ -15,6 +16,7 @@ __all__ = [
     "pareto_chart",
     "render_certificates",
     "render_comparison",
+    "render_leaderboard",
     "render_robustness",
     "render_run",
 ]

@@ -1,0 +1,70 @@
+"""A leaderboard: every report under a folder on one page, sorted in three ways without a script.
+
+Reports about other samples, threat models or suites don't compare, so each kind of evaluation has a table of its own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from markupsafe import Markup
+
+from martensite.evaluation.report import Environment, RobustnessReport
+from martensite.reporting.formats import cost
+from martensite.reporting.html import environment
+
+Entry = tuple[str, RobustnessReport]
+ORDERS: dict[str, Callable[[Entry], tuple[float | str, ...]]] = {
+    "robust": lambda entry: (-entry[1].robust_accuracy.value, entry[0]),
+    "clean": lambda entry: (-entry[1].clean_accuracy.value, entry[0]),
+    "cost": lambda entry: (float(cost(entry[1])), entry[0]),
+    "name": lambda entry: (entry[0],),
+}
+
+
+@dataclass(frozen=True)
+class Board:
+    """Reports that compare.
+
+    Attributes:
+        title: What they are about.
+        orders: The entries, sorted in each way.
+    """
+
+    title: str
+    orders: dict[str, list[Entry]]
+
+
+def boards(reports: Mapping[str, RobustnessReport]) -> list[Board]:
+    """Group reports by samples, threat model, suite and access; the groups by their titles."""
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for name, report in reports.items():
+        title = f"{report.data.name}, {report.data.split}, n = {report.data.n}: {report.threat}, suite {report.suite}"
+        if report.access != "gradients":
+            title += f", adversary with {report.access} only"
+        groups.setdefault((title, report.data.digest), []).append((name, report))
+    return [Board(title, _sorted(entries)) for (title, _), entries in sorted(groups.items(), key=lambda group: group[0])]
+
+
+def render_leaderboard(reports: Mapping[str, RobustnessReport]) -> str:
+    """A whole HTML document, that asks nothing of the network.
+
+    Args:
+        reports: By the names that the page shows, such as paths.
+    """
+    return (
+        environment()
+        .get_template("leaderboard.html.j2")
+        .render(
+            css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
+            embedded=None,
+            environment=Environment.here(),
+            boards=boards(reports),
+            orders=list(ORDERS),
+            total=len(reports),
+        )
+    )
+
+
+def _sorted(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    return {name: sorted(entries, key=key) for name, key in ORDERS.items()}
