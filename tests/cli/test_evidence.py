@@ -56,6 +56,7 @@ def test_a_release(shop, call, call_json):
     assert result.code == 1
     assert "was revoked" in result.out
     (shop / "model" / "model.json").write_text("{}")
+    assert call(*GATE, "--serving", "dtype=bfloat16").code == 1
     result = call(*GATE, "--key", "gus")
     assert result.code == 1
     assert "model.json was altered" in result.out

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -91,3 +93,11 @@ def test_json_never_holds_a_private_part(shop, call_json):
     for words in ("keys list", "keys export rel", "keys rotate rel"):
         assert "PRIVATE" not in json.dumps(call_json(*words.split()).document)
     assert os.stat(shop / "config" / "martensite" / "keys" / "rel.pem").st_mode & 0o777 == 0o600
+
+
+def test_signing_does_not_wait_for_torch(shop):
+    code = (
+        "import sys\nfrom martensite.cli.main import main\ntry: main(['sign', 'model'])\nfinally: print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False"

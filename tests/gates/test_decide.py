@@ -130,6 +130,17 @@ def test_a_file_more(shop):
     assert "extra.bin is not signed" in reasons["signature"]
 
 
+def test_a_signed_bundle_that_says_it_is_another_model(shop):
+    """Whoever signs releases can't put other weights under a digest for which there is evidence."""
+    path = shop.bundle / "model.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"digest": "sha256:" + "0" * 64}))
+    sign_model(shop.bundle, shop.ring, WORDS, key="release")
+    verdict, reasons = shop.judge()
+    assert verdict == "FAIL"
+    assert "has model digest" in reasons["bundle"]
+
+
 def test_the_report_of_another_model(shop, tmp_path):
     model = load_bundle(shop.bundle)
     next(model.net.parameters()).data[0, 0] += 1

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from martensite.cli import options
-from martensite.cli.secrets import Home, PassphraseFile, keyring, passphrase
+from martensite.cli.secrets import Home, PassphraseFile, keyring, passphrase, tell
 
 NAME = "keys"
 EXAMPLES = """Examples:\n
@@ -44,7 +44,7 @@ def new(
         raise ConfigError(f"there is no role {role!r}", remedy=nearest(role, roles))
     ring = keyring(home)
     record = ring.new(name, passphrase(passphrase_file, fresh=True), role=role, owner=owner)  # type: ignore[arg-type]
-    _tell(
+    tell(
         json,
         record.model_dump(mode="json"),
         f"{record.name}: {record.role} key {record.id[:12]} of {record.owner} in {ring.home}",
@@ -56,7 +56,6 @@ def show_all(home: Home = None, json: options.Json = False) -> None:
     """All keys, with roles and states; the default has a star."""
     from rich.table import Table
 
-    from martensite.cli.output import print_json
     from martensite.cli.progress import plain, show
     from martensite.core.errors import ConfigError
 
@@ -67,7 +66,7 @@ def show_all(home: Home = None, json: options.Json = False) -> None:
     except ConfigError:
         default = ""
     if json:
-        print_json({"default": default or None, "keys": [record.model_dump(mode="json") for record in records]})
+        tell(True, {"default": default or None, "keys": [record.model_dump(mode="json") for record in records]}, "")
         return
     table = Table(title=f"Keys in {plain(ring.home)}", title_justify="left")
     for column in ("", "role", "owner", "key", "state", "since"):
@@ -83,7 +82,7 @@ def show_all(home: Home = None, json: options.Json = False) -> None:
 def use(name: Name, home: Home = None, json: options.Json = False) -> None:
     """Sign with this key when none is named."""
     record = keyring(home).use(name)
-    _tell(json, {"default": record.name}, f"{record.name} signs when no --key is given")
+    tell(json, {"default": record.name}, f"{record.name} signs when no --key is given")
 
 
 @app.command("export")
@@ -103,7 +102,7 @@ def export(
     if trust is not None:
         _note(record, trust)
     places = " and ".join(str(place) for place in (out, trust) if place is not None)
-    _tell(json, record.model_dump(mode="json"), f"{record.name} is in {places}" if places else record.public.strip())
+    tell(json, record.model_dump(mode="json"), f"{record.name} is in {places}" if places else record.public.strip())
 
 
 @app.command("rotate")
@@ -115,7 +114,7 @@ def rotate(
     if trust is not None:
         _note(retired, trust)
         _note(record, trust)
-    _tell(
+    tell(
         json,
         {"new": record.model_dump(mode="json"), "retired": retired.model_dump(mode="json")},
         f"{record.name} is now {record.id[:12]}; the old key is {retired.name}, retired",
@@ -135,20 +134,10 @@ def revoke(
     if trust is not None:
         _note(record, trust)
     todo = "" if trust is not None else "; verifiers learn it from trust.yaml: run keys export --trust FILE"
-    _tell(json, record.model_dump(mode="json"), f"{record.name} ({record.id[:12]}) is revoked{todo}")
+    tell(json, record.model_dump(mode="json"), f"{record.name} ({record.id[:12]}) is revoked{todo}")
 
 
 def _note(record: Any, path: Path) -> None:
     from martensite.artifacts.signing import Trust
 
     (Trust.from_yaml(path) if path.exists() else Trust()).with_record(record).save(path)
-
-
-def _tell(json: bool, document: Any, text: str) -> None:
-    from martensite.cli.output import print_json
-    from martensite.cli.progress import plain, show
-
-    if json:
-        print_json(document)
-    else:
-        show(plain(text))

@@ -6,7 +6,7 @@ from typing import Any
 
 from martensite.cli.attest import default_claims
 from martensite.cli.secrets import installed, keyring, passphrase
-from martensite.core.errors import ConfigError
+from martensite.core.errors import ArtifactError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def judge(asked: Asked) -> int:
     serving = None
     if asked.serving:
         given: dict[str, Any] = options.read_settings(asked.serving)
-        serving = Serving.parse({**Subject.of(asked.bundle).serving.model_dump(), **given})
+        serving = Serving.parse({**_as_it_is(asked.bundle), **given})
     verdict = decide(
         asked.bundle,
         policy,
@@ -67,7 +67,8 @@ def judge(asked: Asked) -> int:
         versions=Versions(asked.versions) if asked.versions is not None else None,
         waivers=read_waivers(asked.waivers),
     )
-    if ring is not None and verdict.checks[0].verdict == "PASS":  # what isn't signed is no subject of a claim
+    whole = all(check.verdict == "PASS" for check in verdict.checks if check.rule in ("signature", "bundle"))
+    if ring is not None and whole:  # nothing can be claimed of what isn't signed or can't be loaded
         line = make_claim(Subject.of(asked.bundle), verdict, ring.private(secret, asked.key))
         append_claim(claims, line, bundle=asked.bundle)
     if asked.json:
@@ -77,6 +78,15 @@ def judge(asked: Asked) -> int:
         for check in verdict.checks:
             show(f"  [{COLOURS[check.verdict]}]{check.verdict:<12}[/] {check.rule}: {plain(check.reason)}")
     return {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}[verdict.verdict]
+
+
+def _as_it_is(bundle: Path) -> dict[str, Any]:
+    from martensite.artifacts.attest import Subject
+
+    try:
+        return Subject.of(bundle).serving.model_dump()
+    except ArtifactError:  # the gate itself says so
+        return {"dtype": "unknown"}
 
 
 def read_waivers(path: Path | None) -> Any:

@@ -1,10 +1,11 @@
 """Options about keys that several commands share, and where a passphrase comes from: never the command line, which others see."""
 
 import getpass
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -61,6 +62,16 @@ def keyring(home: Path | None) -> "Keyring":
     from martensite.artifacts.signing import Keyring
 
     return Keyring(home)
+
+
+def tell(as_json: bool, document: Any, text: str) -> None:
+    """One JSON document, or a line for people."""
+    from martensite.cli.progress import plain, show
+
+    if as_json:
+        print(json.dumps(document, indent=2, allow_nan=False))
+    else:
+        show(plain(text))
 
 
 def installed() -> None:

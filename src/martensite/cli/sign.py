@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from martensite.cli import options
-from martensite.cli.secrets import Home, KeyName, PassphraseFile, keyring, passphrase
+from martensite.cli.secrets import Home, KeyName, PassphraseFile, keyring, passphrase, tell
 
 NAME = "sign"
 EXAMPLES = """Examples:\n
@@ -33,12 +33,8 @@ def command(
     """Sign the SHA-256 of every file in the OpenSSF model-signing format; `model_signing verify key` checks it, too."""
     ring = keyring(home)
     from martensite.artifacts.signing import default_signature, sign_model
-    from martensite.cli.output import print_json
-    from martensite.cli.progress import plain, show
 
     record, path = ring.record(key), signature or default_signature(bundle)
     signed = sign_model(bundle, ring, passphrase(passphrase_file), key=record.name, signature=path)
-    if json:
-        print_json({"signature": str(path), "key": signed.key, "digest": f"sha256:{signed.digest}", "files": signed.files})
-    else:
-        show(plain(f"{path}: {len(signed.files)} files signed by {signed.signer}, sha256:{signed.digest[:12]}..."))
+    document = {"signature": str(path), "key": signed.key, "digest": f"sha256:{signed.digest}", "files": signed.files}
+    tell(json, document, f"{path}: {len(signed.files)} files signed by {signed.signer}, sha256:{signed.digest[:12]}...")

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from martensite.cli import options
-from martensite.cli.secrets import installed
+from martensite.cli.secrets import installed, tell
 from martensite.cli.sign import Model, SignatureFile
 
 NAME = "verify"
@@ -31,16 +31,12 @@ def command(
     """Verify every file; anything altered, missing or not signed ends with exit code 1."""
     installed()
     from martensite.artifacts.signing import PublicKey, Trust, verify_model
-    from martensite.cli.output import print_json
-    from martensite.cli.progress import plain, show
     from martensite.core.errors import ConfigError
 
     if (key is None) == (trust is None):
         raise ConfigError("a signature is verified by one source", "a key or a trust.yaml", "give --key PUB or --trust FILE")
     by = PublicKey.read(key) if key is not None else Trust.from_yaml(Path(str(trust)))
     signed = verify_model(bundle, by, signature=signature)
-    if json:
-        files = {"digest": f"sha256:{signed.digest}", "files": signed.files}
-        print_json({"verified": True, "key": signed.key, "signer": signed.signer, **files})
-    else:
-        show(plain(f"{bundle}: {len(signed.files)} files as {signed.signer} signed them, sha256:{signed.digest[:12]}..."))
+    files = {"digest": f"sha256:{signed.digest}", "files": signed.files}
+    document = {"verified": True, "key": signed.key, "signer": signed.signer, **files}
+    tell(json, document, f"{bundle}: {len(signed.files)} files as {signed.signer} signed them, sha256:{signed.digest[:12]}...")

@@ -65,12 +65,19 @@ def decide(
             serving=how,
         )
 
+    def refused(rule: str, error: MartensiteError) -> Verdict:
+        reason = f"{error.value}; {error.rule}" if error.rule else error.value
+        failed = GateCheck(rule=rule, verdict="FAIL", reason=reason)
+        return verdict((failed,), (), serving or Serving(dtype="unknown"))
+
     try:
         signed = verify_model(bundle, trust, signature=signature)
+    except MartensiteError as error:
+        return refused("signature", error)
+    try:
         subject = Subject.of(bundle, signed.files)
     except MartensiteError as error:
-        failed = GateCheck(rule="signature", verdict="FAIL", reason=f"{error.value}; {error.rule}" if error.rule else error.value)
-        return verdict((failed,), (), serving or Serving(dtype="unknown"))
+        return refused("bundle", error)
     serving = serving or subject.serving
     found = read_claims(Path(claims), subject, trust, now)
     text = f"{len(signed.files)} files as {signed.signer} signed them"

@@ -16,7 +16,7 @@ from martensite.gates.rego import literal
 from martensite.threat import Norm
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-UNWAIVABLE = ("signature", "version", "policy")
+UNWAIVABLE = ("signature", "bundle", "version", "policy")
 
 
 class Evidence(Config):

@@ -13,7 +13,7 @@ from typing import Literal
 
 from martensite.artifacts.moments import Moment, now
 from martensite.artifacts.signing.keys import LARGEST, PrivateKey, PublicKey
-from martensite.artifacts.weights import read_file
+from martensite.artifacts.signing.tree import read_small
 from martensite.core.config import Config, nearest
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, StorageError
 from martensite.core.files import write_text
@@ -97,7 +97,7 @@ class Keyring:
                 raise ConfigError(f"{self.home} has no default key", remedy="martensite keys new NAME, or --key NAME") from None
         if name not in self.names():
             raise ConfigError(f"there is no key {name!r} in {self.home}", remedy=nearest(name, self.names()))
-        content = read_file(self._record(name), "restore it from a backup", LARGEST)
+        content = read_small(self._record(name), "restore it from a backup", LARGEST)
         try:
             record = KeyRecord.model_validate_json(content)
         except (ValueError, MartensiteError):
@@ -133,7 +133,7 @@ class Keyring:
     def private(self, passphrase: str, name: str | None = None) -> PrivateKey:
         """The private part; None: of the default key. Raises as `private_path`, and `ArtifactError` for a wrong passphrase."""
         path, record = self.private_path(name), self.record(name)
-        key = PrivateKey.decrypt(read_file(path, "", LARGEST), passphrase, str(path))
+        key = PrivateKey.decrypt(read_small(path, "", LARGEST), passphrase, str(path))
         if key.public.id != record.id:
             raise ArtifactError(f"{path} is another key than its record's", "the two belong together", "restore a backup")
         return key

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from martensite.artifacts.weights import read_file
+from martensite.artifacts.signing.tree import read_small
 from martensite.core.errors import ArtifactError
 
 LARGEST = 64 * 2**10  # bytes of a key file
@@ -66,7 +66,7 @@ class PublicKey:
     @classmethod
     def read(cls, path: Path) -> "PublicKey":
         """Read a PEM file; raises as `parse`."""
-        content = read_file(path, "give the file that martensite keys export wrote", LARGEST)
+        content = read_small(path, "give the file that martensite keys export wrote", LARGEST)
         return cls.parse(content.decode("utf-8", errors="replace"), str(path))
 
     def signed(self, signature: bytes, message: bytes) -> bool:

@@ -13,9 +13,8 @@ from typing import Any
 from martensite.artifacts.signing.dsse import read_envelope
 from martensite.artifacts.signing.keyring import Keyring, Role
 from martensite.artifacts.signing.keys import PublicKey
-from martensite.artifacts.signing.tree import digest_files, list_files, root_digest
+from martensite.artifacts.signing.tree import digest_files, list_files, read_small, root_digest
 from martensite.artifacts.signing.trust import Trust
-from martensite.artifacts.weights import read_file
 from martensite.core.errors import SignatureError
 from martensite.core.files import write_bytes
 
@@ -105,7 +104,7 @@ def verify_model(
         ArtifactError: the model holds what no signature can speak of, or there is no signature.
     """
     path, signature = Path(path), Path(signature) if signature is not None else default_signature(path)
-    content = read_file(signature, "give --signature FILE, or sign the model", LARGEST)
+    content = read_small(signature, "give --signature FILE, or sign the model", LARGEST)
     envelope = read_envelope(content, str(signature))
     if isinstance(by, PublicKey):
         key, signer = by, "the given key"

@@ -57,6 +57,24 @@ def digest_file(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def read_small(path: Path, remedy: str, largest: int) -> bytes:
+    """The content of a regular file of at most ``largest`` bytes; a link to one is followed.
+
+    Raises:
+        ArtifactError: missing, unreadable, too large, a folder, a pipe or a device.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ArtifactError(f"{path} is no regular file", remedy=remedy)
+            content = file.read(largest + 1)
+    except OSError as error:
+        raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy=remedy) from None
+    if len(content) > largest:
+        raise ArtifactError(f"{path} is too large", f"such a file has at most {largest} bytes", remedy)
+    return content
+
+
 def root_digest(digests: dict[str, str]) -> str:
     """The digest of a whole model: SHA-256 over its files' digests, in order (model-signing v1.0, subject)."""
     return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in digests.values())).hexdigest()
