@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from martensite.certification.bounds.graph import Graph
-from martensite.certification.bounds.lower import Builder, Refused, layer
+from martensite.certification.bounds.layers import Refused, layer
+from martensite.certification.bounds.lower import Builder
 from martensite.certification.bounds.operations import Add, Convolution, Dense, Operation, Pair, Rectifier, Reshape, Scale, Tanh
 from martensite.core.errors import ArtifactError, ModelError
 
