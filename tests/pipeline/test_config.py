@@ -15,7 +15,8 @@ def test_the_digits_example_parses():
     assert plan.harden.objective.kind == "pgd_at"
     assert plan.harden.objective.mix == 0.5
     assert plan.certify.method.kind == "smoothing"
-    assert None not in plan.gate.model_dump().values()
+    # Robustness is to rise in a run; that it doesn't fall is a question about a released model.
+    assert [name for name, value in plan.gate.model_dump().items() if value is None] == ["max_robust_drop"]
 
 
 def test_a_plan_survives_its_own_record(plan):
