@@ -91,8 +91,8 @@ def torch_zip(pickled):
     return zipped({"archive/data.pkl": pickled, "archive/version": b"3\n", "archive/data/0": b"\0" * 64})
 
 
-def npy_objects(pickled):
-    header = repr({"descr": "|O", "fortran_order": False, "shape": (1,)}).encode()
+def npy_objects(pickled, kind="|O"):
+    header = repr({"descr": kind, "fortran_order": False, "shape": (1,)}).encode()
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header + pickled
 
@@ -153,6 +153,10 @@ def hostile(canary):
         "broken.pkl": (evil[:-1] + b"\xff\xff", "dangerous"),
         "truncated.pkl": (evil[:-1], "dangerous"),
         "underflow.pkl": (b"\x80\x020000cos\nsystem\nX\x01\0\0\0x\x85R.", "dangerous"),
+        "import-only.txt": (b"cantigravity\nx\nhello", "dangerous"),
+        "escaped-bytes.pkl": (pickle.dumps({"a": evil}, 0), "dangerous"),
+        "spelled.npy": (npy_objects(evil, "object"), "dangerous"),
+        "field.npy": (npy_objects(evil, [("a", "<f4"), ("b", "O")]), "dangerous"),
         "late-underflow.txt": (b"cos\nsystem\n(S'x'\ntR000.", "dangerous"),
         "persistent.bin": (b"PK\ncos\nsystem\n(S'x'\ntR.", "dangerous"),
         "template4.gguf": (gguf("{% generation %}{{ x|attr(a ~ b) }}{% endgeneration %}"), "dangerous"),

@@ -71,3 +71,9 @@ def judge(module: str, name: str) -> tuple[Severity, str]:
     if mapped == "builtins":
         return "suspicious", f"{shown} is a built-in that data has no need of"
     return "suspicious", f"{shown} isn't known to be harmless"
+
+
+def reaches_system(module: str) -> bool:
+    """Whether importing from this module is dangerous, whatever the name."""
+    parts = _compat_pickle.IMPORT_MAPPING.get(module, module).split(".")
+    return any(".".join(parts[: count + 1]) in DANGEROUS for count in range(len(parts)))

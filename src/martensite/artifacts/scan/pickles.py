@@ -2,8 +2,9 @@
 
 import math
 import re
+import warnings
 
-from martensite.artifacts.scan.imports import judge
+from martensite.artifacts.scan.imports import judge, reaches_system
 from martensite.artifacts.scan.source import Reader
 from martensite.artifacts.scan.symbols import Global, Made, State
 from martensite.artifacts.scan.visit import Visit
@@ -29,7 +30,7 @@ def recognises(visit: Visit) -> bool:
         return False
     found = walk(visit.source, skip=_array)
     visit.kept["walk"] = found
-    if found.acted:
+    if found.acted or any(reaches_system(thing.module) for thing in found.reached):
         return True
     if visit.raw:  # data that happens to be a pickle does nothing, but what lies in it may
         return found.finished and found.sound and head[:1] == b"\x80"
@@ -117,8 +118,24 @@ def _nested(visit: Visit, offset: int, size: int) -> None:
         except UnicodeError:
             return
         visit.enter_bytes(f"+{offset}", content)
-    elif head[:1] == b"\x80" or head[:2] == b"PK" or _looks_active(head):
+    elif _begins(head):
         visit.enter(f"+{offset}", source, raw=True)
+    if size <= visit.limits.header and b"\\" in source.read(0, 4096):  # a text of protocol 0 writes its bytes as escapes
+        content = source.read(0, size)
+        for coding in ("raw_unicode_escape", "unicode_escape"):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # an unknown escape is a mistake in source code, not here
+                    plain = content.decode(coding).encode("latin-1")
+            except UnicodeError:
+                continue
+            if plain != content and _begins(plain[:4]):
+                visit.enter_bytes(f"+{offset}", plain)
+
+
+def _begins(head: bytes) -> bool:
+    """Whether a pickle or an archive may begin so."""
+    return head[:1] == b"\x80" or head[:2] == b"PK" or _looks_active(head)
 
 
 def _looks_active(head: bytes) -> bool:

@@ -5,7 +5,8 @@ the first thing that is wrong, after having run all before it. So does this walk
 on (an unknown opcode, the end of the data): a stack or memo that holds too little becomes `UNKNOWN`, and the walk goes on.
 """
 
-from martensite.artifacts.scan.machine import PICKLE, Machine, Skip, Walk
+from martensite.artifacts.scan.machine import PICKLE, Machine, Skip
+from martensite.artifacts.scan.record import Walk
 from martensite.artifacts.scan.source import Source
 from martensite.artifacts.scan.steps import STEPS
 
