@@ -92,7 +92,6 @@ def command(
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json
     from martensite.cli.progress import Display
-    from martensite.core.errors import ConfigError
     from martensite.training import harden
     from martensite.training.ledger import Ledger
     from martensite.training.logs import read_log
@@ -105,10 +104,6 @@ def command(
     validation = options.dataset(data, "validation", label, scale, None)
     start = load_model(model, weights, training, trust_code=trust_code)
     threat = options.threat_model(norm, eps, constraints, start.threat, start.model.box)
-    if surrogate and "ensemble_at" not in plan.model_dump_json():
-        raise ConfigError(
-            "--surrogate was given", "only ensemble_at makes adversarials on held models", "--objective ensemble_at"
-        )
     held = [load_model(source, None, training, trust_code=trust_code).model for source in surrogate or []]
     check_savable(start.model, out, shape=training.shape)
     with Display(quiet=json) as display:

@@ -13,7 +13,7 @@ from martensite.threat import ThreatModel
 from martensite.training.logs import Log
 from martensite.training.loop import fit
 from martensite.training.objective import OBJECTIVES, Objective
-from martensite.training.objectives import PGDAT, Standard
+from martensite.training.objectives import PGDAT, EnsembleAT, Standard
 from martensite.training.phases import follow
 from martensite.training.recipe import Phase, Recipe, load_recipe
 from martensite.training.result import TrainingResult
@@ -98,9 +98,13 @@ def harden(
         log: Where the same events are written to, in more detail.
 
     Raises:
-        ConfigError: a recipe together with an objective or settings, settings together with epochs, no such recipe.
+        ConfigError: a recipe together with an objective or settings, settings together with epochs, no such recipe, surrogates
+            that no objective asks.
     """
     plan = _plan(objective, recipe, epochs, settings)
+    if surrogates and EnsembleAT.model_fields["kind"].default not in plan.model_dump_json():  # a wrapper may hold it
+        rule = "only ensemble_at makes adversarials on held models"
+        raise ConfigError("surrogates were given", rule, "train with ensemble_at, or leave them out")
     data, validation = _split(data, validation, seed)
     return follow(
         plan,
