@@ -26,7 +26,7 @@ import torch
 from bench_model import CACHE, mnist
 from epoch_speed import STEPS, speed
 from for_certificates import certified, smoothed
-from hardening import Figures, hardened, settings_of, standard, told
+from hardening import SHAPE, Figures, hardened, settings_of, standard, told
 
 import martensite as mt
 from martensite.attacks import ATTACKS
