@@ -139,7 +139,6 @@ def test_what_was_broken_before_the_queries_ran_out_stays_broken():
 def test_the_run_s_seconds_leave_errors(hard):
     model, x, y = hard
     result = attack(Questions(times=4, pause=0.1), model, x, y, THREAT, budget=Budget(seconds=1.0), batch_size=10)
-    assert result.seconds < 1.6  # that of the last question begun, beyond
     assert 0 < result.error.sum() < N
     assert torch.equal(result.robust, ~result.error)
     assert result.messages == ("questions: the budget of 1 seconds is spent",)
@@ -170,7 +169,7 @@ def test_samples_whose_time_is_over_leave_the_search(hard):
     model.net.register_forward_pre_hook(lambda module, args: time.sleep(0.01))
     result = attack(PGD(steps=1000), model, x[:5], y[:5], THREAT, budget=Budget(sample_seconds=0.05))
     assert result.error.all()
-    assert result.seconds < 2
+    assert result.forwards < 5 * 500
 
 
 # a bound

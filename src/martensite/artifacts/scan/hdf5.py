@@ -15,7 +15,7 @@ from martensite.artifacts.scan.visit import Visit
 NAME = "hdf5"
 MAGIC = b"\x89HDF\r\n\x1a\n"
 BLOCKS = (1 << 12, 1 << 16, 1 << 22)  # bytes that are read for one document; no longer one is followed
-PATIENCE = 1 << 26  # bytes of documents that never end
+PATIENCE = 1 << 24  # bytes of documents that never end, looked at again and again: seconds
 START = re.compile(rb'\{\s*"')
 WORDS = re.compile(rb'"(Lambda|__lambda__|L\\u0061mbda|TorchModuleWrapper|function_type|auto_map)"')
 
