@@ -302,3 +302,31 @@ def test_junk_in_the_claims_alone_fails_nothing(shop):
     with shop.claims.open("a") as file:
         file.write("junk\n{}\n\n")
     assert shop.judge() == ("PASS", {})
+
+
+def test_what_is_in_memory_is_judged_anew_without_its_files(shop):
+    """A server's copy can't change on disk any more; trust, claims and their age can."""
+    known = Subject.of(shop.bundle)
+    signature = shop.bundle.with_name("model.sig")
+    assert shop.judge(known=known, signature=signature) == ("PASS", {})
+    shutil.rmtree(shop.bundle)
+    assert shop.judge(known=known, signature=signature) == ("PASS", {})
+    later = now() + timedelta(days=31)
+    assert set(shop.judge(known=known, signature=signature, now=later)[1]) == {"scan.max_age_days", "robustness.max_age_days"}
+    revoked = shop.trust.model_copy(
+        update={
+            "keys": tuple(one.model_copy(update={"revoked": now()}) if one.owner == "Rex" else one for one in shop.trust.keys)
+        }
+    )
+    verdict, reasons = shop.judge(known=known, signature=signature, trust=revoked)
+    assert verdict == "FAIL"
+    assert "revoked" in reasons["signature"]
+
+
+def test_the_signature_of_other_files_is_no_signature_of_what_is_in_memory(shop, tmp_path):
+    known = Subject.of(shop.bundle)
+    (shop.bundle / "card.md").write_text("another card")
+    sign_model(shop.bundle, shop.ring, WORDS, key="release", signature=tmp_path / "new.sig")
+    verdict, reasons = shop.judge(known=known, signature=tmp_path / "new.sig")
+    assert verdict == "FAIL"
+    assert "is not what this signature is of" in reasons["signature"]

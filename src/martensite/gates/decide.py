@@ -14,8 +14,8 @@ from martensite.artifacts.attest import Claim, Serving, Subject, Verdict, accept
 from martensite.artifacts.attest.claims import document
 from martensite.artifacts.attest.predicates import KINDS, GateCheck
 from martensite.artifacts.moments import now as this_moment
-from martensite.artifacts.signing import Signed, Trust, verify_model
-from martensite.core.errors import MartensiteError
+from martensite.artifacts.signing import Signed, Trust, default_signature, read_signature, verify_model
+from martensite.core.errors import MartensiteError, SignatureError
 from martensite.gates.policy import Policy
 from martensite.gates.short_form import Waiver
 from martensite.gates.versions import Versions
@@ -32,6 +32,7 @@ def decide(
     versions: Versions | None = None,
     waivers: tuple[Waiver, ...] = (),
     now: datetime | None = None,
+    known: Subject | None = None,
 ) -> Verdict:
     """PASS, FAIL or INCONCLUSIVE, with a reason for every rule.
 
@@ -45,6 +46,8 @@ def decide(
         versions: Record of what passed before; it is brought up to date on PASS. None: replays don't show.
         waivers: Besides the policy's own.
         now: The moment to judge at; None: this one.
+        known: The bundle as it was verified and loaded, where nobody can have changed it since (it is in a server's memory):
+            signature, claims and policy are judged anew, and no file is read again.
 
     Raises:
         ArtifactError: claims or record can't be read. (A bundle or signature that can't is a FAIL.)
@@ -71,11 +74,11 @@ def decide(
         return verdict((failed,), (), serving or Serving(dtype="unknown"))
 
     try:
-        signed = verify_model(bundle, trust, signature=signature)
+        signed = _signed(bundle, trust, signature, known)
     except MartensiteError as error:
         return refused("signature", error)
     try:
-        subject = Subject.of(bundle, signed.files)
+        subject = known or Subject.of(bundle, signed.files)
     except MartensiteError as error:
         return refused("bundle", error)
     serving = serving or subject.serving
@@ -95,6 +98,15 @@ def decide(
     if result.verdict == "PASS" and versions is not None and release is not None:
         versions.passed(*_version(release), signed.digest)
     return result
+
+
+def _signed(bundle: str | Path, trust: Trust, signature: str | Path | None, known: Subject | None) -> Signed:
+    if known is None:
+        return verify_model(bundle, trust, signature=signature)
+    signed = read_signature(signature or default_signature(bundle), trust, model=bundle)
+    if signed.files != known.files:
+        raise SignatureError(f"{bundle} is not what this signature is of", "a signature covers the files that were loaded")
+    return signed
 
 
 def _version(release: Claim) -> tuple[str, int]:

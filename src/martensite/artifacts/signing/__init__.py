@@ -2,7 +2,7 @@
 
 from martensite.artifacts.signing.keyring import KeyRecord, Keyring, Role
 from martensite.artifacts.signing.keys import PrivateKey, PublicKey
-from martensite.artifacts.signing.model import Signed, default_signature, sign_model, verify_model
+from martensite.artifacts.signing.model import Signed, default_signature, read_signature, sign_model, verify_model
 from martensite.artifacts.signing.trust import Trust, TrustedKey
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Trust",
     "TrustedKey",
     "default_signature",
+    "read_signature",
     "sign_model",
     "verify_model",
 ]

@@ -104,7 +104,29 @@ def verify_model(
         ArtifactError: the model holds what no signature can speak of, or there is no signature.
     """
     path, signature = Path(path), Path(signature) if signature is not None else default_signature(path)
-    content = read_small(signature, "give --signature FILE, or sign the model", LARGEST)
+    signed = read_signature(signature, by, role=role, model=path)
+    files = list_files(path, besides=signature)
+    _compare(path, signed.files, files, {})
+    _compare(path, signed.files, files, digest_files(files))
+    return signed
+
+
+def read_signature(
+    signature: str | Path, by: PublicKey | Trust, *, role: Role = "release", model: str | Path = "the model"
+) -> Signed:
+    """What a signature says of which files, by someone who may; whether the files are so is `verify_model`'s to find out.
+
+    Args:
+        signature: The file.
+        by: The key that must have signed; or whom to trust, and then the signer needs the role.
+        role: What the signer must be trusted with.
+        model: What is signed, for messages.
+
+    Raises:
+        SignatureError: a signature that doesn't hold, a key that isn't trusted.
+        ArtifactError: there is no signature.
+    """
+    content = read_small(Path(signature), "give --signature FILE, or sign the model", LARGEST)
     envelope = read_envelope(content, str(signature))
     if isinstance(by, PublicKey):
         key, signer = by, "the given key"
@@ -112,15 +134,12 @@ def verify_model(
         trusted = by.find(envelope.hint)
         if trusted is None:
             raise SignatureError(
-                f"the key {envelope.hint[:12]!r} that signed {path} is unknown", "only keys in trust.yaml count", "add it there"
+                f"the key {envelope.hint[:12]!r} that signed {model} is unknown", "only keys in trust.yaml count", "add it there"
             )
         if refusal := trusted.refusal(role):
-            raise SignatureError(f"{path} was signed by no one who may: {refusal}", f"a model is signed by a {role} key")
+            raise SignatureError(f"{model} was signed by no one who may: {refusal}", f"a model is signed by a {role} key")
         key, signer = trusted.key, f"{trusted.name} ({trusted.owner})"
     signed = _resources(envelope.open(key))
-    files = list_files(path, besides=signature)
-    _compare(path, signed, files, {})
-    _compare(path, signed, files, digest_files(files))
     return Signed(key.id, signer, root_digest(signed), signed)
 
 
