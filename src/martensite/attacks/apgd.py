@@ -42,6 +42,7 @@ class APGD(Attack):
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
+    stepwise: ClassVar[bool] = True
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """Climb from a random start; what withstands starts anew."""

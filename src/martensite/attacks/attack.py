@@ -26,6 +26,7 @@ class Attack(Config):
             answers every eps.
         ball: False: it chooses among transformations of its own (rotations, weather), which no ball holds. Its distances are
             reported and limit nothing: success is against those transformations, not against the threat model's eps.
+        stepwise: Each step asks one gradient about every sample that is left, so its questions are its steps (see `trace`).
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Attack(Config):
     norms: ClassVar[tuple[Norm, ...]]
     bounded: ClassVar[bool] = True
     ball: ClassVar[bool] = True
+    stepwise: ClassVar[bool] = False
 
     @property
     def jury(self) -> Jury:

@@ -15,6 +15,7 @@ from martensite.attacks.result import AttackResult
 from martensite.attacks.run import Run
 from martensite.attacks.store import Store
 from martensite.attacks.survivors import succeeded
+from martensite.attacks.trace import Recorder, Trace
 from martensite.attacks.trust import warnings
 from martensite.attacks.tuning import Precision, tune
 from martensite.core.errors import ConfigError, DataError, ThreatError
@@ -45,6 +46,7 @@ def attack(
     budget: Budget | None = None,
     indices: Tensor | None = None,
     store: Path | None = None,
+    record: bool = False,
     listener: Listener = silent,
 ) -> AttackResult:
     """Attack samples and judge the outcome.
@@ -67,6 +69,7 @@ def attack(
         budget: Limits of queries and seconds, and a bound at which to stop.
         indices: (n,) index of each sample in its dataset, which names its random stream; None: 0..n-1.
         store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept.
+        record: Keep the loss at each step of attacks that climb step by step (`AttackResult.traces`); it takes no further pass.
         listener: Gets an event a batch.
 
     Raises:
@@ -104,11 +107,12 @@ def attack(
         correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots]))
         success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots]))
         success |= ~correct & (threat.goal == "untargeted")
-        title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind}
+        title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "record": record}
         run.begin(correct, success, None if store is None or budget is not None else Store(store, searched, title))
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
         members = method.members(threat, model.classes)
         member: Attack | None = next(members)
+        traces: list[Trace] = []
         while member is not None and len(todo := run.todo()) and not run.decided:
             rng = streams(seed, f"attack/{member.kind}", places).to(model.device)
             # A least distance, where it is the answer, ends on the decision boundary, of which bfloat16 draws another one; and
@@ -116,7 +120,11 @@ def attack(
             exact = kind == "float32" or not method.bounded or member.needs < Access.GRADIENTS
             if kind == "bfloat16" and exact:
                 oracles.append(Oracle(searched, surrogate is None, "float32", ledger))
-            run.attack(member, oracles[-1 if exact else 0], rng, todo, listener, member is method)
+            oracle = oracles[-1 if exact else 0]
+            oracle.recorder = Recorder() if record and member.stepwise else None
+            run.attack(member, oracle, rng, todo, listener, member is method)
+            if oracle.recorder is not None:
+                traces.append(oracle.recorder.trace(member.kind, str(getattr(member, "loss", ""))))
             doubtful = todo[run.doubtful[todo]]
             if not exact and surrogate is None and len(doubtful):
                 # What the search took for broken, and float32 denies, is searched again in float32.
@@ -145,6 +153,7 @@ def attack(
         warnings=warnings(method, ballots[0] if surrogate is None else None, oracles),
         flat=sum(oracle.flat for oracle in oracles),
         seen=sum(oracle.seen for oracle in oracles),
+        traces=tuple(traces),
     )
 
 

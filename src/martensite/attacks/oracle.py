@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from martensite.attacks.budget import Budget, Ledger
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
+from martensite.attacks.trace import Recorder
 from martensite.core.errors import AccessError, BudgetError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
@@ -44,6 +45,7 @@ class Oracle:
         seconds: float64 (n,) each sample's share of the wall time; kept only where the budget limits it.
         flat: Samples whose first gradient in a batch was zero in every feature.
         seen: Samples whose first gradient in a batch was looked at.
+        recorder: Notes the loss of every gradient that is asked for; None: nobody does.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Oracle:
         self._channels_last = precision == "bfloat16"
         self.forwards = self.backwards = self.discarded = 0
         self.flat = self.seen = 0
+        self.recorder: Recorder | None = None
         self.begin(torch.zeros(0, device=model.device))
 
     def begin(
@@ -87,6 +90,8 @@ class Oracle:
         self.claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.places: Tensor | None = None
         self.found = x
+        if self.recorder is not None:
+            self.recorder.begin(len(x), x.device)
 
     def admissible(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """The points (n, *d) that are answered about instead of x; x itself without constraints. Arguments as in `logits`."""
@@ -241,6 +246,8 @@ class Oracle:
             first = gradient[: len(self.spent)]  # of turns side by side, those of the first
             self.flat += int((first == 0).flatten(1).all(1).sum())
             self.seen += len(first)
+        if self.recorder is not None:
+            self.recorder.note(self.about(rows), loss(logits.detach()))
         return check_logits(logits.detach(), len(x), self.model.classes), gradient.contiguous()
 
     def jacobian(self, x: Tensor, functions: Loss, rows: Tensor | None = None) -> tuple[Tensor, Iterator[Tensor]]:

@@ -41,6 +41,7 @@ class PGD(Attack):
 
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
+    stepwise: ClassVar[bool] = True
 
     @property
     def passes(self) -> tuple[int, int]:

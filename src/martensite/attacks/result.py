@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from martensite.attacks.trace import Trace
+
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
@@ -30,6 +32,7 @@ class AttackResult:
         warnings: What bears on how far the outcome can be trusted.
         flat: Samples whose gradient was zero in every feature where the search began.
         seen: Samples whose first gradient was looked at.
+        traces: Loss over steps of each search that climbs step by step, if that was asked for.
     """
 
     adversarial: Tensor
@@ -49,6 +52,7 @@ class AttackResult:
     warnings: tuple[str, ...] = ()
     flat: int = 0
     seen: int = 0
+    traces: tuple[Trace, ...] = ()
 
     @property
     def robust(self) -> Tensor:

@@ -98,6 +98,8 @@ class Run:
                 else:
                     batches += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
                 continue
+            if oracle.recorder is not None:
+                oracle.recorder.keep()
             self.finished[rows] = alone
             self._decide()
             done += len(rows)

@@ -56,12 +56,16 @@ class Store:
         oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
         oracle.discarded += discarded
         oracle.flat, oracle.seen = oracle.flat + flat, oracle.seen + seen
+        if oracle.recorder is not None:
+            oracle.recorder.replay(kept["trace"])
         return kept["candidate"].to(oracle.spent.device)
 
     def write(self, file: Path, candidate: Tensor, oracle: Oracle, before: tuple[int, ...]) -> None:
         """Keep a batch; ``before`` are the oracle's `counts` when it began."""
         passes = torch.tensor(counts(oracle)) - torch.tensor(before)
         tensors = {"candidate": candidate, "spent": oracle.spent, "claimed": oracle.claimed, "passes": passes}
+        if oracle.recorder is not None:
+            tensors["trace"] = oracle.recorder.batch
         write_bytes(file, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))
 
 

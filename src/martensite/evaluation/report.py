@@ -22,6 +22,7 @@ from martensite.evaluation.classes import ClassRow
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.distances import DistanceSummary
 from martensite.evaluation.rate import Rate as Rate
+from martensite.evaluation.traces import LossTrace
 from martensite.threat import ThreatModel
 
 Outcome = Literal["robust", "broken", "misclassified", "error"]
@@ -147,6 +148,7 @@ class RobustnessReport(Report):
         classes: Accuracy class by class. Empty in reports of older versions.
         minimal: Distances of the nearest adversarials; None in reports of older versions.
         calibration: How far confidence is from accuracy; None for a model that was only queried, or gives probabilities.
+        traces: Loss over steps of the searches by projected ascent. Empty in reports of older versions.
         decision: Where the run was to stop as soon as it is sure whether robust accuracy is at least so much.
         diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
@@ -173,6 +175,7 @@ class RobustnessReport(Report):
     classes: tuple[ClassRow, ...] = ()
     minimal: DistanceSummary | None = None
     calibration: Calibration | None = None
+    traces: tuple[LossTrace, ...] = ()
     decision: Decision | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -18,6 +18,7 @@ from martensite.evaluation.fit import Fitted
 from martensite.evaluation.report import CurvePoint, DataRecord, Environment, Rate, RobustnessReport
 from martensite.evaluation.suite import Suite
 from martensite.evaluation.tally import Tally
+from martensite.evaluation.traces import LossTrace, loss_trace
 from martensite.models import Access, Model
 from martensite.models.digest import identity
 from martensite.threat import ThreatModel
@@ -74,6 +75,7 @@ def summarise(
             "classes": by_class(data.y.tolist(), data.class_names, tally.correct.tolist(), [o == "robust" for o in outcomes]),
             "minimal": summarise_distances(tally.nearest, tally.correct, data.x, threat),
             "calibration": _calibration(evidence),
+            "traces": tuple(_traces(tally)),
             "decision": decision,
             "diagnostics": findings,
             "warnings": (*_outputs(model, evidence.logits), *tally.warnings()),
@@ -82,6 +84,13 @@ def summarise(
             "timing": {"total": seconds} | {one.job.name: one.seconds for one in tally.own},
         }
     )
+
+
+def _traces(tally: Tally) -> Iterator[LossTrace]:
+    for one in tally.own:
+        for trace in one.traces.values():
+            if (found := loss_trace(one.job.name, trace)) is not None:
+                yield found
 
 
 def _outputs(model: Model, logits: Tensor) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from martensite.attacks import Attack
+from martensite.attacks.trace import Trace
 from martensite.attacks.trust import gradient_warning
 from martensite.evaluation.fit import Job
 from martensite.evaluation.report import AttackRow, Outcome, Rate
@@ -23,6 +24,7 @@ class JobTally:
         counts: Sums of forwards, backwards, rejected, flat and seen.
         seconds: Wall time of all pieces.
         messages: What went wrong.
+        traces: Loss over steps by search; of an ensemble, one a member that climbs.
     """
 
     def __init__(self, job: Job, n: int) -> None:
@@ -33,6 +35,7 @@ class JobTally:
         self.counts = dict.fromkeys(COUNTS, 0)
         self.seconds = 0.0
         self.messages: list[str] = []
+        self.traces: dict[tuple[str, str, int], Trace] = {}
 
     def take(self, rows: Tensor, piece: Measured) -> None:
         """Add a piece."""
@@ -44,6 +47,10 @@ class JobTally:
             self.counts[name] += getattr(piece, name)
         self.seconds += piece.seconds
         self.messages += piece.messages
+        searches = [(one.name, one.loss) for one in piece.traces]
+        for place, one in enumerate(piece.traces):
+            key = (*searches[place], searches[:place].count(searches[place]))  # an ensemble may have two of one name
+            self.traces[key] = self.traces[key] + one if key in self.traces else one
 
     def first(self, n: int) -> "JobTally":
         """The same of the first n samples; costs are those of the whole."""

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from martensite.attacks import AttackResult, attack
+from martensite.attacks.trace import Trace
 from martensite.core.config import canonical_json
 from martensite.core.files import sha256, write_bytes
 from martensite.data.dataset import Dataset
@@ -48,6 +49,7 @@ class Measured:
         messages: What went wrong.
         confidence: (m,) float32 in the class that is predicted for what the attack left; NaN where queries would be spent on it.
         adversarial: (k, *d) of the broken ones, in their order, if they are kept.
+        traces: Loss over steps, of attacks that climb step by step.
     """
 
     correct: Tensor
@@ -63,6 +65,7 @@ class Measured:
     messages: tuple[str, ...]
     confidence: Tensor
     adversarial: Tensor | None = None
+    traces: tuple[Trace, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ class Work:
             seed=self.seed,
             indices=rows,
             store=batches,
+            record=job.role != "curve",
         )
         measured = _reduce(job, result, self._confidence(result), self.keep)
         if file is not None:
@@ -143,6 +147,7 @@ def _reduce(job: Job, result: AttackResult, confidence: Tensor, keep: bool) -> M
         messages=result.messages,
         confidence=confidence,
         adversarial=kept,
+        traces=result.traces,
     )
 
 
@@ -150,17 +155,20 @@ def _write(file: Path, measured: Measured) -> None:
     tensors = {name: getattr(measured, name) for name in ("correct", "broken", "error", "distance", "confidence", "adversarial")}
     tensors |= {"counts": torch.tensor([getattr(measured, name) for name in COUNTS])}
     tensors |= {"seconds": torch.tensor(measured.seconds, dtype=torch.float64)}
+    tensors |= {f"trace {place}": torch.stack([one.total, one.left]) for place, one in enumerate(measured.traces)}
     whole = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
-    write_bytes(file, save(whole, {"messages": json.dumps(measured.messages)}))
+    traced = [(one.name, one.loss, one.samples) for one in measured.traces]
+    write_bytes(file, save(whole, {"messages": json.dumps(measured.messages), "traces": json.dumps(traced)}))
 
 
 def _read(file: Path) -> Measured | None:
     try:
         with safe_open(file, "pt") as stored:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-            messages = tuple(json.loads(stored.metadata()["messages"]))
-    except (OSError, SafetensorError):
+            notes = {name: json.loads(text) for name, text in stored.metadata().items()}
+            traces = tuple(Trace(*one, *tensors.pop(f"trace {place}")) for place, one in enumerate(notes["traces"]))
+    except (OSError, SafetensorError, LookupError):  # the last: of a version that kept no traces
         return None
     counts = dict(zip(COUNTS, tensors.pop("counts").tolist(), strict=True))
     seconds = float(tensors.pop("seconds"))
-    return Measured(**tensors, **counts, seconds=seconds, messages=messages)
+    return Measured(**tensors, **counts, seconds=seconds, messages=tuple(notes["messages"]), traces=traces)
