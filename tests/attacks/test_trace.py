@@ -38,11 +38,11 @@ def test_the_loss_of_a_linear_model_has_a_closed_form(model, data):
     broken = (at > 0).cummax(0).values
     leaves = torch.where(broken.any(0), broken.int().argmax(0), STEPS - 1)  # it stays with the loss at which it left
     expected = torch.stack([at.gather(0, leaves.clamp(max=step)[None]).sum() for step in range(STEPS)])
-    (trace,) = attack(CLIMB, model, x, y, THREAT, record=True).traces
-    assert trace.samples == len(x)
-    assert torch.allclose(trace.total, expected, atol=1e-4)
-    assert trace.left.tolist() == [len(x), *[float((~broken[step]).sum()) for step in range(STEPS - 1)]]
-    assert 0 < trace.left[-1] < len(x)
+    (found,) = attack(CLIMB, model, x, y, THREAT, trace=True).traces
+    assert found.samples == len(x)
+    assert torch.allclose(found.total, expected, atol=1e-4)
+    assert found.left.tolist() == [len(x), *[float((~broken[step]).sum()) for step in range(STEPS - 1)]]
+    assert 0 < found.left[-1] < len(x)
 
 
 @pytest.mark.parametrize("method", [PGD(steps=4, restarts=2), APGD(steps=6, loss="dlr"), APGD(steps=6, restarts=2)])
@@ -50,7 +50,7 @@ def test_the_loss_of_a_linear_model_has_a_closed_form(model, data):
 def test_batches_add_up_and_nothing_is_asked_for_it(method, norm, model, data):
     threat = ThreatModel(norm=norm, eps=0.05)
     off = attack(method, model, *data, threat)
-    whole, parts = (attack(method, model, *data, threat, record=True, batch_size=size) for size in (40, 7))
+    whole, parts = (attack(method, model, *data, threat, trace=True, batch_size=size) for size in (40, 7))
     assert off.traces == ()
     assert (off.forwards, off.backwards) == (whole.forwards, whole.backwards)
     assert torch.equal(off.adversarial, whole.adversarial)
@@ -62,7 +62,7 @@ def test_batches_add_up_and_nothing_is_asked_for_it(method, norm, model, data):
 
 
 def test_the_store_keeps_it(model, data, tmp_path):
-    first, again = (attack(CLIMB, model, *data, THREAT, record=True, batch_size=9, store=tmp_path) for _ in range(2))
+    first, again = (attack(CLIMB, model, *data, THREAT, trace=True, batch_size=9, store=tmp_path) for _ in range(2))
     assert torch.equal(first.traces[0].total, again.traces[0].total)
     assert torch.equal(first.traces[0].left, again.traces[0].left)
     assert first.traces[0].samples == again.traces[0].samples == len(data[0])
@@ -78,15 +78,15 @@ def test_a_batch_that_fails_leaves_nothing(model, data, monkeypatch):
             raise RuntimeError("too many at once")
         return found
 
-    expected = attack(CLIMB, model, x, y, THREAT, record=True).traces[0]
+    expected = attack(CLIMB, model, x, y, THREAT, trace=True).traces[0]
     monkeypatch.setattr(PGD, "perturb", failing)
-    found = attack(CLIMB, model, x, y, THREAT, record=True).traces[0]
+    found = attack(CLIMB, model, x, y, THREAT, trace=True).traces[0]
     assert found.samples == expected.samples
     assert torch.allclose(found.total, expected.total)
 
 
 def test_only_what_climbs_step_by_step_has_one(model, data):
     threat = ThreatModel(norm="linf", eps=0.005)
-    assert attack(FGSM(), model, *data, threat, record=True).traces == ()
-    ensemble = attack(AutoAttack(steps=5, queries=20, targets=1), model, *data, threat, record=True)
+    assert attack(FGSM(), model, *data, threat, trace=True).traces == ()
+    ensemble = attack(AutoAttack(steps=5, queries=20, targets=1), model, *data, threat, trace=True)
     assert [trace.name for trace in ensemble.traces] == ["apgd"]

@@ -46,7 +46,7 @@ def attack(
     budget: Budget | None = None,
     indices: Tensor | None = None,
     store: Path | None = None,
-    record: bool = False,
+    trace: bool = False,
     listener: Listener = silent,
 ) -> AttackResult:
     """Attack samples and judge the outcome.
@@ -69,7 +69,7 @@ def attack(
         budget: Limits of queries and seconds, and a bound at which to stop.
         indices: (n,) index of each sample in its dataset, which names its random stream; None: 0..n-1.
         store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept.
-        record: Keep the loss at each step of attacks that climb step by step (`AttackResult.traces`); it takes no further pass.
+        trace: Keep the loss at each step of attacks that climb step by step (`AttackResult.traces`); it takes no further pass.
         listener: Gets an event a batch.
 
     Raises:
@@ -107,7 +107,7 @@ def attack(
         correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots]))
         success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots]))
         success |= ~correct & (threat.goal == "untargeted")
-        title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "record": record}
+        title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "trace": trace}
         run.begin(correct, success, None if store is None or budget is not None else Store(store, searched, title))
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
         members = method.members(threat, model.classes)
@@ -121,7 +121,7 @@ def attack(
             if kind == "bfloat16" and exact:
                 oracles.append(Oracle(searched, surrogate is None, "float32", ledger))
             oracle = oracles[-1 if exact else 0]
-            oracle.recorder = Recorder() if record and member.stepwise else None
+            oracle.recorder = Recorder() if trace and member.stepwise else None
             run.attack(member, oracle, rng, todo, listener, member is method)
             if oracle.recorder is not None:
                 traces.append(oracle.recorder.trace(member.kind, str(getattr(member, "loss", ""))))

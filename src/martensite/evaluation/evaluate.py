@@ -17,8 +17,9 @@ from martensite.evaluation.canaries import sing, singing
 from martensite.evaluation.canary import Canary
 from martensite.evaluation.diagnostics import CHECKS, Evidence, tried
 from martensite.evaluation.diagnostics.training_mode import in_training
+from martensite.evaluation.examples import Examples, save_examples
 from martensite.evaluation.fit import fit
-from martensite.evaluation.gather import Adversarials
+from martensite.evaluation.gather import Adversarials, Keepers
 from martensite.evaluation.measure import measure, measure_until
 from martensite.evaluation.report import RobustnessReport
 from martensite.evaluation.suite import Suite, load_suite
@@ -41,6 +42,7 @@ def evaluate(
     engine: Engine | None = None,
     store: Path | None = None,
     adversarials: Path | None = None,
+    examples: Path | None = None,
     certified: Tensor | None = None,
     at_least: float | None = None,
     listener: Listener = silent,
@@ -56,6 +58,7 @@ def evaluate(
         engine: Where the attacks run; None: in this process, one after the other.
         store: Folder for what is finished, from which a run that was killed goes on, to the same report.
         adversarials: File to keep the nearest adversarial of each broken sample in (safetensors: ``index``, ``adversarial``).
+        examples: File to keep a dozen adversarials in, with what the model says of them, for the page's gallery.
         certified: (n,) radii in the threat model's norm that a certifier holds, 0 where it abstains; an adversarial inside one
             makes the report invalid.
         at_least: Stop as soon as it is sure whether robust accuracy is at least so much, looking at the samples in random order
@@ -92,16 +95,20 @@ def evaluate(
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
     logits = answers(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
-    found = None if adversarials is None else Adversarials(data)
-    work, decision = Work(model, data, seed, store, found is not None), None
+    found, shown = Adversarials(data) if adversarials else None, Examples(data, seed) if examples else None
+    keepers = [keeper for keeper in (found, shown) if keeper is not None]
+    keep = Keepers(keepers) if keepers else None
+    work, decision = Work(model, data, seed, store, keep is not None), None
     if at_least is None:
-        tally = measure(work, fitted, engine, listener, found)
+        tally = measure(work, fitted, engine, listener, keep)
     else:
-        tally, decision = measure_until(at_least, work, fitted, engine, listener, found)
+        tally, decision = measure_until(at_least, work, fitted, engine, listener, keep)
         data = data.subset(slice(0, tally.n))
         certified = None if certified is None else certified[: tally.n]
     if found is not None and adversarials is not None:
         found.save(adversarials)
+    if shown is not None and examples is not None:
+        save_examples(examples, shown.pairs(model, logits), identity(model), data.digest)
     evidence = Evidence(model, data, threat, tally, logits[: len(data)], training, seed, certified)
     findings = (*singing(canaries), *(finding for check in CHECKS if (finding := tried(check, evidence)) is not None))
     return summarise(evidence, suite, fitted, canaries, findings, decision, time.perf_counter() - started)

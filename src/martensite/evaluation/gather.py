@@ -1,6 +1,8 @@
 """The adversarials of an evaluation: of each broken sample the nearest that was found, in a file of its own."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import save
@@ -8,6 +10,25 @@ from safetensors.torch import save
 from martensite.core.files import write_bytes
 from martensite.data.dataset import Dataset
 from martensite.evaluation.work import Measured, Piece
+
+
+class Keeper(Protocol):
+    """Looks at the pieces of an evaluation as they come in, and keeps some of their adversarials."""
+
+    def take(self, piece: Piece, measured: Measured) -> None:
+        """Look at what a piece brought."""
+
+
+class Keepers:
+    """Several as one."""
+
+    def __init__(self, keepers: Sequence[Keeper]) -> None:
+        self.keepers = keepers
+
+    def take(self, piece: Piece, measured: Measured) -> None:
+        """See `Keeper.take`."""
+        for keeper in self.keepers:
+            keeper.take(piece, measured)
 
 
 class Adversarials:

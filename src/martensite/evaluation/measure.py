@@ -8,7 +8,7 @@ from martensite.core.errors import ConfigError
 from martensite.core.events import Event, Listener, silent
 from martensite.evaluation.anytime import Decision, decide
 from martensite.evaluation.fit import Fitted, Job
-from martensite.evaluation.gather import Adversarials
+from martensite.evaluation.gather import Keeper
 from martensite.evaluation.tally import Tally
 from martensite.evaluation.work import SHARD, Piece, Work
 
@@ -21,7 +21,7 @@ def measure(
     fitted: Fitted,
     engine: Engine | None = None,
     listener: Listener = silent,
-    found: Adversarials | None = None,
+    found: Keeper | None = None,
     tally: Tally | None = None,
     rows: Tensor | None = None,
 ) -> Tally:
@@ -64,7 +64,7 @@ def measure_until(
     fitted: Fitted,
     engine: Engine | None = None,
     listener: Listener = silent,
-    found: Adversarials | None = None,
+    found: Keeper | None = None,
 ) -> tuple[Tally, Decision]:
     """Take samples block by block, in the order of the work's data, until it is sure whether so many are robust.
 

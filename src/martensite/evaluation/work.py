@@ -102,7 +102,7 @@ class Work:
             seed=self.seed,
             indices=rows,
             store=batches,
-            record=job.role != "curve",
+            trace=job.role != "curve",
         )
         measured = _reduce(job, result, self._confidence(result), self.keep)
         if file is not None:
