@@ -1,0 +1,28 @@
+"""Energy: how little all logits together say for any class. An out-of-distribution score, too.
+
+Liu et al. 2020, "Energy-based out-of-distribution detection", arXiv:2010.03759, eq. 4.
+"""
+
+from typing import Literal
+
+from pydantic import PositiveFloat
+from torch import Tensor
+
+from martensite.defenses.detector import DETECTORS, Detector, State
+from martensite.defenses.look import Look
+
+
+@DETECTORS.register
+class Energy(Detector):
+    """-T log sum_k exp(z_k / T).
+
+    Args:
+        temperature: T.
+    """
+
+    kind: Literal["energy"] = "energy"
+    temperature: PositiveFloat = 1.0
+
+    def score(self, state: State, look: Look) -> Tensor:
+        """See `Detector.score`."""
+        return -self.temperature * (look.logits.double() / self.temperature).logsumexp(1)
