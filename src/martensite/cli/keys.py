@@ -17,7 +17,7 @@ EXAMPLES = """Examples:\n
 app = typer.Typer(name=NAME, help="Keys: new, list, use, export, rotate, revoke.", epilog=EXAMPLES, no_args_is_help=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.", show_default=False)]
-RoleName = Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: release, evaluator, approver or gate.")]
+RoleName = Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: release, evaluator, approver, gate or auditor.")]
 Owner = Annotated[str | None, typer.Option(metavar="WHO", help="Whose key it is; default: its name.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the PEM there.", show_default=False)]
 TrustFile = Annotated[
@@ -39,7 +39,7 @@ def new(
     from martensite.core.config import nearest
     from martensite.core.errors import ConfigError
 
-    roles = ("release", "evaluator", "approver", "gate")
+    roles = ("release", "evaluator", "approver", "gate", "auditor")
     if role not in roles:
         raise ConfigError(f"there is no role {role!r}", remedy=nearest(role, roles))
     ring = keyring(home)
