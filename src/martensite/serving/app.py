@@ -1,0 +1,85 @@
+"""The application: routes, errors, and the watch over the files while it runs."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from martensite import __version__
+from martensite.serving.fleet import Fleet
+from martensite.serving.observer import Reply
+from martensite.serving.protocol.documents import InferRequest
+from martensite.serving.refusal import Refusal
+from martensite.serving.routes import health, infer, metadata, repository
+from martensite.serving.routes.errors import refuse
+
+log = logging.getLogger("martensite.serving")
+
+
+def create_app(fleet: Fleet) -> FastAPI:
+    """The ASGI application of a fleet; it ends the fleet when it ends.
+
+    Args:
+        fleet: Loaded already, or not ready.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(fleet.watch())
+        try:
+            yield
+        finally:
+            fleet.stopping = True
+            watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watch
+            await asyncio.to_thread(fleet.close)
+
+    app = FastAPI(
+        title="Martensite",
+        version=__version__,
+        description="Open Inference Protocol v2: models that are served because their evidence verifies.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.fleet = fleet
+    for group in (health, metadata, infer, repository):
+        app.include_router(group.router)
+
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        state = request.state
+        model = request.path_params.get("model", "")
+        reply = Reply(model, "", error.status, error.value, getattr(state, "key", ""), getattr(state, "id", ""), 0, 0.0)
+        fleet.observer.reply(reply)
+        return refuse(error)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        return refuse(Refusal(error.status_code, f"{request.method} {request.url.path[:80]}: {error.detail}"))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return refuse(Refusal(400, f"{error.errors()[0]['msg']}"))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    @app.exception_handler(Exception)
+    async def bug(request: Request, error: Exception) -> Response:
+        log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        return refuse(Refusal(500, "an error of the server", "it is in the server's log"))
+
+    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
+    document = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas |= {**document.pop("$defs", {}), "InferRequest": document}
+    return app

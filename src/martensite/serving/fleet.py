@@ -1,0 +1,177 @@
+"""All that a server serves, and the watch over it: new bundles are loaded, evidence is judged again, keys are read anew."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from martensite.core.config import nearest
+from martensite.core.errors import MartensiteError
+from martensite.serving.config import ServeConfig
+from martensite.serving.gatekeeper import Gatekeeper
+from martensite.serving.observer import Observer, Observers, Route
+from martensite.serving.refusal import Refusal
+from martensite.serving.slot import Slot
+
+TICK = 1.0  # seconds between two looks at the files
+Stamp = tuple[tuple[int, int, int], ...]
+
+log = logging.getLogger("martensite.serving")
+
+
+class Fleet:
+    """The models of a server.
+
+    Args:
+        config: What to serve.
+        observers: Hear of every batch, reply and change.
+
+    Attributes:
+        gatekeeper: Knows the API keys.
+        slots: Name to model.
+        stopping: The server takes nothing new.
+    """
+
+    def __init__(self, config: ServeConfig, observers: Sequence[Observer] = ()) -> None:
+        self.config = config
+        self.observer = Observers(observers, log.error)
+        self.gatekeeper = Gatekeeper(config.access)
+        self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
+        self.stopping = False
+        self._watches = [_Watched(slot, route) for slot in self.slots.values() for route in slot.sources]
+        self._asked: set[str] = set()
+
+    def load(self) -> None:
+        """Load every model.
+
+        Raises:
+            MartensiteError: one isn't proven or can't be loaded, and that ends the server (``fail: exit``).
+        """
+        if self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)
+        for watched in self._watches:
+            try:
+                watched.load()
+            except MartensiteError as error:
+                if self.config.fail == "exit":
+                    self.close()
+                    raise
+                log.error("%s", error)
+
+    def slot(self, name: str) -> Slot:
+        """A model by name.
+
+        Raises:
+            Refusal: 404, there is none.
+        """
+        if name not in self.slots:
+            raise Refusal(404, f"there is no model {name[:60]!r}", remedy=nearest(name[:60], self.slots))
+        return self.slots[name]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Name to why it isn't ready, of those that aren't."""
+        if self.stopping:
+            return dict.fromkeys(self.slots, "the server is stopping")
+        return {name: slot.reason for name, slot in self.slots.items() if slot.reason}
+
+    def ask_reload(self, name: str | None = None) -> None:
+        """Load anew at the next tick, whatever `reload` says."""
+        self._asked.update([name] if name is not None else self.slots)
+
+    async def reload(self, name: str) -> None:
+        """Load a model's folders anew, now.
+
+        Raises:
+            MartensiteError: a version was refused; the one before goes on serving.
+        """
+        for watched in self._watches:
+            if watched.slot.name == name:
+                await asyncio.to_thread(watched.load)
+
+    async def watch(self) -> None:
+        """Look at the files for ever."""
+        while True:
+            await asyncio.sleep(TICK)
+            try:
+                if trouble := await asyncio.to_thread(self.gatekeeper.refresh):
+                    log.error("%s", trouble)
+                asked, self._asked = self._asked, set()
+                for watched in self._watches:
+                    await asyncio.to_thread(watched.look, watched.slot.name in asked)
+            except Exception:
+                log.exception("the watch stumbled and goes on")
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """End every model, and keep the counts."""
+        self.stopping = True
+        for slot in self.slots.values():
+            slot.close(timeout)
+        if trouble := self.gatekeeper.keep():
+            log.error("%s", trouble)
+
+
+class _Watched:
+    """The files behind one version, and when they were judged."""
+
+    def __init__(self, slot: Slot, route: Route) -> None:
+        self.slot, self.route = slot, route
+        self.source = slot.sources[route]
+        self._loaded: Stamp = ()  # the bundle's files, when they were loaded or refused last
+        self._settling: Stamp = ()  # the same at the last tick
+        self._evidence: Stamp = ()
+        self._judged = 0.0
+        self._refused = False
+
+    def load(self) -> None:
+        """Load what is there; raises as `Slot.load`."""
+        # Looked at before: what changes during the load is seen at the next tick.
+        self._loaded = self._settling = self._files()
+        self._evidence = self._papers()
+        self._judged, self._refused = time.monotonic(), True
+        self.slot.load(self.route)
+        self._refused = False
+
+    def look(self, asked: bool) -> None:
+        """Load or judge anew, if there is a reason to."""
+        files, papers = self._files(), self._papers()
+        settled, self._settling = files == self._settling, files
+        changed = self.slot.config.reload == "watch" and files != self._loaded and settled  # nobody is writing it any more
+        if asked or changed or (self._refused and papers != self._evidence):
+            with contextlib.suppress(MartensiteError):  # the observers were told, and the old version goes on
+                self.load()
+        case = self.source.case
+        if self.route not in self.slot.lines or case is None:
+            return
+        due = time.monotonic() - self._judged > case.evidence.recheck
+        if due or papers != self._evidence:
+            self._evidence, self._judged = papers, time.monotonic()
+            self.slot.judge_again(self.route)
+
+    def _files(self) -> Stamp:
+        bundle = self.source.bundle
+        try:
+            inside = sorted(bundle.iterdir())
+        except OSError:
+            inside = []
+        case = self.source.case
+        return _stamp([bundle, *inside, *([case.signature] if case is not None else [])])
+
+    def _papers(self) -> Stamp:
+        return _stamp(self.source.case.watched) if self.source.case is not None else ()
+
+
+def _stamp(paths: Sequence[Path]) -> Stamp:
+    found = []
+    for path in paths:
+        try:
+            seen = os.stat(path)
+            found.append((seen.st_mtime_ns, seen.st_size, seen.st_ino))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)

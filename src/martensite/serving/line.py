@@ -1,0 +1,127 @@
+"""A version in service: what is loaded, its queue, and what the observers hear of it."""
+
+import time
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from martensite.serving.batching import Batcher, Batching, Done
+from martensite.serving.loaded import Loaded
+from martensite.serving.observer import Batch, Observer, Route, Share
+from martensite.serving.outcome import Outcome
+from martensite.serving.protocol.request import Query, as_float
+from martensite.serving.refusal import Refusal
+
+INPUT = "input"
+ROUNDING = 1e-5  # of the box's width: how far rounding may carry an input out of it
+
+
+class Line:
+    """One loaded version and the thread that computes with it.
+
+    Args:
+        name: Of the model.
+        route: Its place.
+        loaded: The version.
+        batching: How requests are put together.
+        observer: Hears of every batch.
+    """
+
+    def __init__(self, name: str, route: Route, loaded: Loaded, batching: Batching, observer: Observer) -> None:
+        self.name, self.route, self.loaded = name, route, loaded
+        self.out = ""  # why it may not serve at present
+        self._observer = observer
+        self._batcher = Batcher(self._compute, self._tell, batching, loaded.pace, f"{name} {loaded.version}")
+
+    @property
+    def version(self) -> str:
+        """Of the bundle."""
+        return self.loaded.version
+
+    @property
+    def waiting(self) -> int:
+        """Samples in the queue."""
+        return self._batcher.waiting
+
+    @property
+    def detects(self) -> bool:
+        """Whether detectors look at its inputs."""
+        return False
+
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """Shape of one input as clients send it; -1: any number."""
+        manifest, preprocess = self.loaded.manifest, self.loaded.preprocess
+        if preprocess is not None and preprocess.size is not None:
+            return (manifest.shape[0], -1, -1)
+        return manifest.shape
+
+    def accept(self, query: Query, outside: Literal["refuse", "clip"]) -> npt.NDArray[np.float32]:
+        """Inputs (n, *d) in the box from what a client sent.
+
+        Raises:
+            Refusal: 400, another name, shape or type, NaN, or outside the box.
+        """
+        x, takes = query.x, self.takes
+        if query.name != INPUT:
+            raise Refusal(400, f"the input is {query.name[:60]!r}", f"{self.name} takes one named {INPUT!r}")
+        fits = x.ndim == len(takes) + 1 and all(one in (-1, side) for one, side in zip(takes, x.shape[1:], strict=True))
+        if not fits or not x.size:
+            raise Refusal(400, f"the input has the shape {list(x.shape)}", f"{self.name} takes {[-1, *takes]}")
+        raw = as_float(x)
+        if not np.isfinite(raw).all():
+            raise Refusal(400, "the input holds NaN or infinity", "inputs are finite numbers", "clean the data")
+        low, high = self.loaded.manifest.box
+        if self.loaded.preprocess is not None:
+            low, high = self.loaded.preprocess.levels
+        slack = ROUNDING * (high - low)
+        if outside == "refuse" and (raw.min() < low - slack or raw.max() > high + slack):
+            raise Refusal(
+                400, f"the input reaches from {raw.min():.4g} to {raw.max():.4g}", f"{self.name} takes {low:g} to {high:g}"
+            )
+        if self.loaded.preprocess is not None:
+            ready = self.loaded.preprocess.apply(torch.from_numpy(raw), self.loaded.manifest.box).numpy()
+            if ready.shape[1:] != self.loaded.manifest.shape:
+                raise Refusal(400, f"the input has the shape {list(x.shape)}", f"{self.name} takes {[-1, *takes]}")
+            return ready
+        return raw.clip(low, high)
+
+    async def answer(self, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
+        """The outcome of inputs (n, *d) in the box; raises as `Batcher.submit`."""
+        return await self._batcher.submit(x, id, key)
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Finish what waits, and end."""
+        ended = self._batcher.close(timeout)
+        self.loaded.sealed.drop()
+        return ended
+
+    def _compute(self, x: npt.NDArray[np.float32]) -> Outcome:
+        return Outcome.plain(self.loaded.backend(x))
+
+    def _tell(self, done: Done) -> None:
+        shares, start = [], 0
+        for part in done.parts:
+            stop = start + len(part.x)
+            shares.append(Share(part.id, part.key, start, stop, done.began - part.arrived))
+            start = stop
+        outcome = done.outcome
+        self._observer.batch(
+            Batch(
+                model=self.name,
+                version=self.version,
+                digest=self.loaded.digest,
+                route=self.route,
+                x=done.x,
+                logits=outcome.logits,
+                decisions=outcome.decisions,
+                score=outcome.score,
+                p_value=outcome.p_value,
+                shares=shares,
+                seconds=done.seconds,
+                queued=done.queued,
+                started=time.time() - (time.perf_counter() - done.began),
+            )
+        )

@@ -1,0 +1,158 @@
+"""What a server tells whoever watches it: metrics, drift tests, logs. A watcher can't change an answer, or fail one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Route = Literal["primary", "canary", "shadow", "second"]
+Decision = Literal["answered", "flagged", "refused", "routed", "abstained", "failed"]
+
+
+@dataclass(frozen=True)
+class Share:
+    """One request's part in a batch.
+
+    Attributes:
+        id: As the client named it, or made up.
+        key: Name of the API key; ``""``: none was asked for.
+        start: First row of the batch that is its own.
+        stop: One after the last.
+        waited: Seconds from arrival to the start of the batch.
+    """
+
+    id: str
+    key: str
+    start: int
+    stop: int
+    waited: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch that was computed, before anything is withheld from the clients.
+
+    Attributes:
+        model: By which it is served.
+        version: Of the bundle.
+        digest: ``"sha256:..."`` of the model.
+        route: Why this version was asked; answers of ``"shadow"`` go to nobody.
+        x: (n, *d) float32, as the model took it.
+        logits: (n, K) float32.
+        decisions: n words.
+        score: (n,) of the detector that spoke loudest; NaN where none is installed.
+        p_value: (n,) of all detectors together, likewise.
+        shares: Whose rows these are.
+        seconds: That the computation took.
+        queued: Samples that were waiting when it began.
+        started: ``time.time()`` then.
+    """
+
+    model: str
+    version: str
+    digest: str
+    route: Route
+    x: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    decisions: Sequence[Decision]
+    score: npt.NDArray[np.float64]
+    p_value: npt.NDArray[np.float64]
+    shares: Sequence[Share]
+    seconds: float
+    queued: int
+    started: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One request that came to an end, well or not.
+
+    Attributes:
+        model: That was asked; ``""`` where that isn't known.
+        version: That answered; ``""``: none did.
+        status: Of HTTP.
+        reason: Of a refusal.
+        key: Name of the API key.
+        id: Of the request.
+        samples: Answered.
+        seconds: From the head of the request to the answer.
+        near: Near-duplicates of one another among this key's recent queries; 0 where they aren't counted.
+        decision: The gravest among its samples.
+    """
+
+    model: str
+    version: str
+    status: int
+    reason: str
+    key: str
+    id: str
+    samples: int
+    seconds: float
+    near: int = 0
+    decision: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A version came into service, was refused, or was taken out.
+
+    Attributes:
+        model: Name.
+        version: Of the bundle; ``""`` if it never got that far.
+        digest: Of the model, likewise.
+        state: What it is now.
+        reason: Why, where it isn't serving.
+        verdict: The gate's, as JSON; empty where no evidence was asked for.
+        route: Its place.
+    """
+
+    model: str
+    version: str
+    digest: str
+    state: Literal["serving", "refused", "out", "retired"]
+    reason: str = ""
+    verdict: dict[str, Any] = field(default_factory=dict)
+    route: Route = "primary"
+
+
+class Observer:
+    """Base of watchers: override what you need. Calls come from several threads; an error in one is logged and passed over."""
+
+    def batch(self, batch: Batch) -> None:
+        """A batch was computed. Called in the thread that computes: what takes long here holds up the next batch."""
+
+    def reply(self, reply: Reply) -> None:
+        """A request was answered or refused. Called in the event loop: no file, no lock that is held for long."""
+
+    def change(self, change: Change) -> None:
+        """A version came or went."""
+
+
+class Observers(Observer):
+    """Several as one; what one of them raises harms neither the others nor an answer.
+
+    Args:
+        members: In the order in which they are told.
+        complain: Given a line when one of them fails.
+    """
+
+    def __init__(self, members: Sequence[Observer], complain: Any) -> None:
+        self.members, self.complain = tuple(members), complain
+
+    def batch(self, batch: Batch) -> None:
+        self._tell("batch", batch)
+
+    def reply(self, reply: Reply) -> None:
+        self._tell("reply", reply)
+
+    def change(self, change: Change) -> None:
+        self._tell("change", change)
+
+    def _tell(self, what: str, news: Any) -> None:
+        for member in self.members:
+            try:
+                getattr(member, what)(news)
+            except Exception as error:
+                self.complain(f"{type(member).__name__}.{what} failed: {type(error).__name__}: {error}")

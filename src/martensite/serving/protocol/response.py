@@ -1,0 +1,52 @@
+"""Writing an answer: JSON, or JSON followed by raw tensors where binary was asked for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+from pydantic_core import to_json
+
+from martensite.serving.protocol import tensors
+from martensite.serving.protocol.request import Query
+from martensite.serving.refusal import Refusal
+
+Values = npt.NDArray[Any] | list[str]
+
+
+def write_answer(
+    query: Query, model: str, version: str, id: str, values: Mapping[str, Values], parameters: Mapping[str, Any]
+) -> tuple[bytes, int | None]:
+    """The body.
+
+    Args:
+        query: What was asked.
+        model: Name.
+        version: That answered.
+        id: Of the request.
+        values: Every output that there is, by name: an array, or texts.
+        parameters: Of the answer.
+
+    Returns:
+        The body, and the length of its JSON part where tensors follow it.
+
+    Raises:
+        Refusal: 400, an output that there isn't.
+    """
+    wanted = query.outputs or dict.fromkeys(values, query.binary)
+    if missing := next((name for name in wanted if name not in values), None):
+        raise Refusal(400, f"there is no output {missing[:60]!r}", f"this model gives {', '.join(values)}")
+    outputs, tail = [], []
+    for name, binary in wanted.items():
+        found = values[name]
+        shape = [len(found)] if isinstance(found, list) else list(found.shape)
+        tensor: dict[str, Any] = {"name": name, "datatype": tensors.datatype_of(found), "shape": shape}
+        if binary:
+            raw = tensors.to_bytes(found)
+            tensor["parameters"] = {"binary_data_size": len(raw)}
+            tail.append(raw)
+        else:
+            tensor["data"] = found if isinstance(found, list) else found.ravel().tolist()
+        outputs.append(tensor)
+    document = {"model_name": model, "model_version": version, "id": id, "parameters": parameters, "outputs": outputs}
+    head = to_json(document, inf_nan_mode="null")
+    return (head + b"".join(tail), len(head)) if tail else (head, None)

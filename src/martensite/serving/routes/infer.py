@@ -1,0 +1,71 @@
+"""Inference: read, look, compute together with others, withhold, answer."""
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from martensite.serving.body import read_body
+from martensite.serving.observer import Reply
+from martensite.serving.protocol.documents import InferResponse
+from martensite.serving.protocol.request import HEADER_LENGTH, Query, read_query
+from martensite.serving.protocol.response import write_answer
+from martensite.serving.routes.context import admit, fleet_of, new_id
+from martensite.serving.routes.errors import ERRORS
+
+LARGE = 2**18  # bytes from which a body is read aside, so that small requests don't wait for it
+router = APIRouter(prefix="/v2/models", tags=["inference"], responses=ERRORS)
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/InferRequest"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+
+
+@router.post("/{model}/infer", response_model=InferResponse, openapi_extra=BODY)
+async def infer(request: Request, model: str) -> Response:
+    """Ask a model; a canary may answer."""
+    return await _infer(request, model, None)
+
+
+@router.post("/{model}/versions/{version}/infer", response_model=InferResponse, openapi_extra=BODY)
+async def infer_version(request: Request, model: str, version: str) -> Response:
+    """Ask one version of a model."""
+    return await _infer(request, model, version)
+
+
+async def _infer(request: Request, model: str, version: str | None) -> Response:
+    began = time.perf_counter()
+    fleet = fleet_of(request)
+    key = admit(request, "infer", model)
+    slot = fleet.slot(model)
+    body = await read_body(request, fleet.config.limits)
+    header = request.headers.get(HEADER_LENGTH)
+    query: Query = read_query(body, header) if len(body) < LARGE else await asyncio.to_thread(read_query, body, header)
+    id = query.id or new_id()
+    request.state.id = id
+    line = slot.pick(version)
+    x = line.accept(query, slot.config.outside)
+    fleet.gatekeeper.limits.take(key, len(x))
+    near = slot.watch(key.name, x)
+    outcome = await slot.answer(line, x, id, key.name)
+    values = slot.config.output.values(outcome, line.detects)
+    parameters: dict[str, Any] = {"decision": outcome.gravest}
+    if line.detects and slot.config.output.detection and len(x):
+        worst = int(np.nanargmin(outcome.p_value)) if np.isfinite(outcome.p_value).any() else 0
+        parameters |= {"score": float(outcome.score[worst]), "p_value": float(outcome.p_value[worst])}
+    if slot.suspicious(near):
+        parameters["queries"] = "suspicious"
+    content, head = write_answer(query, model, line.version, id, values, parameters)
+    headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
+    kind = "application/json" if head is None else "application/octet-stream"
+    seconds = time.perf_counter() - began
+    fleet.observer.reply(Reply(model, line.version, 200, "", key.name, id, len(x), seconds, near, outcome.gravest))
+    return Response(content, 200, headers, kind)

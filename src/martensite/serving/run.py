@@ -1,0 +1,99 @@
+"""Starting the server and ending it: uvicorn with limits that it has no setting for."""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import uvicorn
+
+from martensite.serving.app import create_app
+from martensite.serving.config import ServeConfig
+from martensite.serving.fleet import Fleet
+from martensite.serving.observer import Observer
+from martensite.serving.patience import patient
+
+log = logging.getLogger("martensite.serving")
+
+
+def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Callable[[str], None] = lambda url: None) -> None:
+    """Load, verify, listen, until SIGTERM or Ctrl-C; what is being answered then is answered.
+
+    Args:
+        config: What to serve, and where.
+        observers: See `Fleet`.
+        started: Told the URL once the address is bound.
+
+    Raises:
+        MartensiteError: a model isn't proven (``fail: exit``), or the address can't be bound.
+    """
+    fleet = Fleet(config, observers)
+    fleet.load()
+    listener = bind(config)
+    scheme = "https" if config.tls is not None else "http"
+    host, port = listener.getsockname()[:2]
+    started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    server = Server(uvicorn_config(config, fleet), fleet)
+    server.run(sockets=[listener])
+
+
+def bind(config: ServeConfig) -> socket.socket:
+    """The listening socket; raises `StorageError` where the address is taken."""
+    from martensite.core.errors import ConfigError
+
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((config.host, config.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{config.host}:{config.port} can't be bound: {error.strerror}", "", "choose another --port") from None
+    return listener
+
+
+def uvicorn_config(config: ServeConfig, fleet: Fleet) -> uvicorn.Config:
+    """What uvicorn is told."""
+    tls: dict[str, Any] = {}
+    if config.tls is not None:
+        import ssl
+
+        tls = {"ssl_certfile": str(config.tls.certificate), "ssl_keyfile": str(config.tls.key)}
+        if config.tls.clients is not None:
+            tls |= {"ssl_ca_certs": str(config.tls.clients), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return uvicorn.Config(
+        create_app(fleet),
+        http=patient(config.limits.head_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        limit_concurrency=config.connections,
+        timeout_keep_alive=round(config.keep_alive),
+        timeout_graceful_shutdown=round(config.grace),
+        **tls,
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on SIGHUP loads everything anew and says that it isn't ready as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, fleet: Fleet) -> None:
+        super().__init__(config)
+        self._fleet = fleet
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        # Unlike uvicorn's own, the signal is not raised again afterwards: a server that was told to stop and did so ends with 0.
+        self._fleet.stopping = True
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        self.should_exit = True
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._fleet.ask_reload)
+        await super().serve(sockets)

@@ -1,0 +1,195 @@
+"""A model by its name: the version that answers, and what stands beside it."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from martensite.core.errors import MartensiteError
+from martensite.serving.config import ModelConfig
+from martensite.serving.evidence import Case
+from martensite.serving.line import Line
+from martensite.serving.loaded import load
+from martensite.serving.observer import Change, Observer, Route
+from martensite.serving.outcome import Outcome
+from martensite.serving.queries import Watch
+from martensite.serving.refusal import Refusal
+
+ROUTES: tuple[Route, ...] = ("primary", "canary", "shadow")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a version comes from.
+
+    Attributes:
+        bundle: The folder.
+        case: What is asked of it; None: nothing.
+    """
+
+    bundle: Path
+    case: Case | None
+
+
+class Slot:
+    """One model.
+
+    Args:
+        config: Of the model.
+        insecure: Nothing is asked of its bundles.
+        observer: Hears what happens.
+    """
+
+    def __init__(self, config: ModelConfig, insecure: bool, observer: Observer) -> None:
+        self.config, self.observer = config, observer
+        self.sources = {route: source for route in ROUTES if (source := _source(config, route, insecure)) is not None}
+        self.lines: dict[Route, Line] = {}
+        self.trouble: dict[Route, str] = dict.fromkeys(self.sources, "it is not loaded yet")
+        self._turn = 0.0
+        self._watch: Watch | None = None
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        """In URLs."""
+        return self.config.name
+
+    @property
+    def reason(self) -> str:
+        """Why it isn't ready; ``""`` if it is."""
+        line = self.lines.get("primary")
+        return self.trouble.get("primary", "") if line is None else line.out
+
+    def load(self, route: Route) -> None:
+        """Load what the folder holds and put it in the old version's place; old requests finish on the old one.
+
+        Raises:
+            MartensiteError: it isn't proven, or can't be loaded; what served before goes on serving.
+        """
+        source = self.sources[route]
+        try:
+            loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
+            line = Line(self.name, route, loaded, self.config.batching, self.observer)
+        except MartensiteError as error:
+            self.trouble[route] = str(error)
+            self.observer.change(Change(self.name, "", "", "refused", str(error), route=route))
+            raise
+        old = self.lines.get(route)
+        self.lines[route] = line  # one assignment: a request sees the old one or the new one
+        self.trouble.pop(route, None)
+        self.observer.change(Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route))
+        if old is not None:
+            old.close()
+            self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
+
+    def judge_again(self, route: Route) -> None:
+        """Take a version out whose evidence has ended, or back in if it is good again."""
+        line = self.lines[route]
+        reason = line.loaded.judge_again()
+        if bool(reason) != bool(line.out):
+            state = "out" if reason else "serving"
+            self.observer.change(
+                Change(self.name, line.version, line.loaded.digest, state, reason, line.loaded.record, route)  # type: ignore[arg-type]
+            )
+        line.out = reason
+
+    @property
+    def versions(self) -> list[str]:
+        """Those that can be asked."""
+        return list(dict.fromkeys(line.version for line in self._serving()))
+
+    def described(self, version: str | None = None) -> Line:
+        """The version that metadata are about, serving or not.
+
+        Raises:
+            Refusal: 404, no such version; 503, none is loaded.
+        """
+        lines = [line for line in self._serving() if version in (None, line.version)]
+        if not lines and version is not None:
+            raise Refusal(404, f"{self.name} has no version {version[:60]!r}", "", "see the model's metadata")
+        if not lines:
+            raise Refusal(503, f"{self.name} is not served: {self.reason}", "what isn't proven isn't served", retry_after=10.0)
+        return lines[0]
+
+    def watch(self, key: str, x: npt.NDArray[np.float32]) -> int:
+        """Note a key's queries; the near duplicates among its recent ones.
+
+        Raises:
+            Refusal: 429, they look like an attack, and the policy is to refuse.
+        """
+        if self.config.queries is None:
+            return 0
+        if self._watch is None:
+            manifest = self.described().loaded.manifest
+            self._watch = Watch(self.config.queries, manifest.shape, manifest.box[1] - manifest.box[0])
+        near = self._watch.see(key, x)
+        if self.suspicious(near) and self.config.queries.then == "refuse":
+            rule = "so many nearly equal ones look like a search for an adversarial"
+            raise Refusal(429, f"{near} of the recent queries are near duplicates", rule, "ask the operator", retry_after=60.0)
+        return near
+
+    def suspicious(self, near: int) -> bool:
+        """Whether so many near duplicates are an attack."""
+        return self.config.queries is not None and near >= self.config.queries.limit
+
+    def pick(self, version: str | None = None) -> Line:
+        """The version that answers the next request.
+
+        Args:
+            version: The one that the client asks for; None: any.
+
+        Raises:
+            Refusal: 404, no such version; 503, none that may serve.
+        """
+        serving = self._serving()
+        if version is not None:
+            serving = [line for line in serving if line.version == version]
+            if not serving:
+                self.described(version)
+        fit = [line for line in serving if not line.out]
+        if not fit or (version is None and self.reason):
+            reason = serving[0].out if serving else self.reason
+            raise Refusal(503, f"{self.name} is not served: {reason}", "what isn't proven isn't served", retry_after=10.0)
+        if len(fit) > 1 and self.config.canary is not None:
+            self._turn += self.config.canary.share  # every 1/share-th request, and not by chance: a share is kept exactly
+            if self._turn >= 1.0:
+                self._turn -= 1.0
+                return fit[1]
+        return fit[0]
+
+    async def answer(self, line: Line, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
+        """The outcome of inputs (n, *d) in the box; the shadow hears of them, too."""
+        outcome = line.answer(x, id, key)
+        shadow = self.lines.get("shadow")
+        if shadow is not None and not shadow.out and len(self._shadows) < self.config.batching.max_queue:
+            task = asyncio.create_task(_quietly(shadow, x, id, key))
+            self._shadows.add(task)
+            task.add_done_callback(self._shadows.discard)
+        return await outcome
+
+    def _serving(self) -> list[Line]:
+        routes: tuple[Route, ...] = ("primary", "canary")
+        return [self.lines[route] for route in routes if route in self.lines]
+
+    def close(self, timeout: float | None = None) -> None:
+        """End every version."""
+        for line in self.lines.values():
+            line.close(timeout)
+
+
+async def _quietly(line: Line, x: npt.NDArray[np.float32], id: str, key: str) -> None:
+    try:
+        await line.answer(x, id, key)
+    except (Refusal, MartensiteError, RuntimeError):
+        return  # a shadow that can't keep up misses some
+
+
+def _source(config: ModelConfig, route: Route, insecure: bool) -> Source | None:
+    beside = {"primary": config, "canary": config.canary, "shadow": config.shadow}[route]
+    if beside is None:
+        return None
+    # What is asked is the same; but another bundle has its own signature and claims.
+    asked = beside.evidence or config.evidence.model_copy(update={"claims": None, "signature": None})
+    return Source(beside.bundle, None if insecure else Case(beside.bundle, asked))
