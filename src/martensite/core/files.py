@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from martensite.core.errors import StorageError
 
@@ -20,12 +20,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         StorageError: the disk refused it; the old file is unharmed and no temporary file stays.
     """
+    with whole_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file piece by piece under a temporary name; it takes its place only when the block ends without an error.
+
+    Raises:
+        StorageError: the disk refused it; the old file is unharmed and no temporary file stays.
+    """
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)
-            file.write(content)
+            yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)
