@@ -3,6 +3,7 @@
     model.safetensors    weights and buffers, raw tensors
     model.json           architecture, input shape and box, classes, normalisation, threat model, digests of the files
     preprocess.json      optional: how raw inputs become what the model takes
+    defence.safetensors  optional: what detectors learnt, and how clean data scores
     card.md              for people; no program reads it
 
 `save_bundle` rebuilds the model from what it is about to write, and `load_bundle` hashes the very bytes that it loads: neither
@@ -17,6 +18,7 @@ from pathlib import Path
 from safetensors.torch import save
 
 from martensite.artifacts.card import CARD, card
+from martensite.artifacts.guard import DEFENCE, bare, check_defences, guard, pack
 from martensite.artifacts.imported import ALLOWED, Imported, described
 from martensite.artifacts.manifest import LARGEST, MANIFEST, Manifest, read_manifest
 from martensite.artifacts.preprocess import LARGEST as LARGEST_PREPROCESS
@@ -30,7 +32,7 @@ from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
 
 WEIGHTS = "model.safetensors"
-FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, CARD})
+FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, DEFENCE, CARD})
 
 
 def save_bundle(
@@ -46,7 +48,7 @@ def save_bundle(
     """Write a bundle; the folder appears whole or not at all, and replaces a bundle that was there.
 
     Args:
-        model: A model of a registered architecture, or of standard torch layers in sequence.
+        model: A model of a registered architecture, or of standard torch layers in sequence; defended or not.
         path: The folder.
         threat: What the model was hardened against.
         shape: Shape of one input, if the model doesn't know it.
@@ -59,12 +61,14 @@ def save_bundle(
         The folder.
 
     Raises:
-        ModelError: no code-free description of the network exists, or none that gives the very same model back.
+        ModelError: no code-free description of the network exists, or none that gives the very same model back; detectors that
+            were calibrated on other weights.
         ConfigError: not one class name a class.
         ArtifactError: the path holds something that is no bundle.
         StorageError: the disk refused the write.
     """
     architecture, shape = check_savable(model, path, shape=shape, factory=factory), shape or model.shape
+    whole, model, packed = model, bare(model), pack(model)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.net.state_dict().items()}
     weights = save(tensors)
     steps = None if preprocess is None else (preprocess.model_dump_json(indent=2) + "\n").encode()
@@ -78,10 +82,16 @@ def save_bundle(
         std=tuple(model.std.tolist()) if model.normalises else None,
         dtype=str(model.dtype).removeprefix("torch."),  # type: ignore[arg-type]
         threat=threat,
-        digest=model_digest(model),
-        files={WEIGHTS: sha256(weights)} | ({PREPROCESS: sha256(steps)} if steps is not None else {}),
+        defences=packed.names,
+        defence=packed.record,
+        digest=model_digest(whole),
+        files={
+            name: sha256(content)
+            for name, content in ((WEIGHTS, weights), (PREPROCESS, steps), (DEFENCE, packed.content))
+            if content is not None
+        },
     )
-    if model_digest(rebuild(manifest, tensors, architecture)) != manifest.digest:
+    if model_digest(guard(manifest, rebuild(manifest, tensors, architecture), packed.content)) != manifest.digest:
         raise ModelError(
             "the model that its bundle gives back is another one",
             "in a bundle all weights, mean and std have one floating-point type",
@@ -93,6 +103,8 @@ def save_bundle(
         write_text(folder / CARD, card(manifest, preprocess))
         if steps is not None:
             write_bytes(folder / PREPROCESS, steps)
+        if packed.content is not None:
+            write_bytes(folder / DEFENCE, packed.content)
     return Path(path)
 
 
@@ -115,11 +127,11 @@ def check_savable(
     parent = next(folder for folder in path.resolve().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
         raise ArtifactError(f"{path} can't be written", f"{parent} takes no new folder", "choose another path")
-    return Imported(factory=factory) if factory is not None else description(model, shape or model.shape or ())
+    return Imported(factory=factory) if factory is not None else description(bare(model), shape or model.shape or ())
 
 
 def load_bundle(path: str | Path, *, allow: Collection[str] = ALLOWED, trust_code: bool = False) -> Classifier:
-    """Load a model in evaluation mode; nothing of the bundle is executed.
+    """Load a model in evaluation mode, `Defended` if it was saved so; nothing of the bundle is executed.
 
     Args:
         path: The folder.
@@ -137,20 +149,21 @@ def load_bundle(path: str | Path, *, allow: Collection[str] = ALLOWED, trust_cod
     content = _read_listed(path, manifest, WEIGHTS)
     if PREPROCESS in manifest.files:
         read_preprocess(path, manifest)
+    learnt = _read_listed(path, manifest, DEFENCE) if DEFENCE in manifest.files else None
     try:
         architecture = described(manifest.architecture, allow, trust_code)
-        model = rebuild(manifest, parse_tensors(path / WEIGHTS, content), architecture)
+        model = guard(manifest, rebuild(manifest, parse_tensors(path / WEIGHTS, content), architecture), learnt)
     except (ArtifactError, ConfigError):
         raise
     except Exception as error:  # whatever torch makes of a description that someone altered
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        rule = f"{MANIFEST} and {WEIGHTS} must fit each other"
+        rule = f"{MANIFEST} and the files it lists must fit each other"
         raise ArtifactError(f"{path} can't be rebuilt: {reason}", rule, "fetch the bundle again") from None
     if model_digest(model) != manifest.digest:
         raise ArtifactError(
             f"{path} has model digest {model_digest(model)[:19]}...",
             f"{MANIFEST} says {manifest.digest[:19]}...",
-            "classes, box or normalisation were altered: fetch the bundle again",
+            "classes, box, normalisation or defences were altered: fetch the bundle again",
         )
     return model
 
@@ -186,12 +199,10 @@ def _read_listed(path: Path, manifest: Manifest, name: str, largest: int | None 
 
 
 def _check_known(path: Path, manifest: Manifest) -> None:
-    if odd := sorted(manifest.files.keys() - {WEIGHTS, PREPROCESS}):
-        raise ArtifactError(f"{path / MANIFEST} lists {odd[0]}", f"a bundle has {WEIGHTS} and {PREPROCESS}", "fetch it again")
-    if manifest.defences:
-        names = ", ".join(manifest.defences)
-        rule = "a model isn't loaded without the defences that its maker measured it with"
-        raise ArtifactError(f"{path} needs the defences {names}", rule, "use a version of Martensite that has them")
+    if odd := sorted(manifest.files.keys() - {WEIGHTS, PREPROCESS, DEFENCE}):
+        rule = f"a bundle has {WEIGHTS}, {PREPROCESS} and {DEFENCE}"
+        raise ArtifactError(f"{path / MANIFEST} lists {odd[0]}", rule, "fetch it again")
+    check_defences(path, manifest)
 
 
 def _replaceable(path: Path) -> bool:

@@ -21,6 +21,7 @@ def card(manifest: Manifest, preprocess: Preprocess | None) -> str:
         "normalisation": normal,
         "preprocessing": f"`{preprocess.model_dump_json()}`" if preprocess is not None else "none",
         "precision": manifest.dtype,
+        "defences": ", ".join(manifest.defences) or "none",
         "hardened against": robust,
         "digest": f"`{manifest.digest}`",
     }

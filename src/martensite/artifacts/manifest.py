@@ -27,8 +27,9 @@ class Manifest(Config):
         std: Divided by inside the model.
         dtype: Of the weights.
         threat: What the model was hardened against; None: nothing.
-        defences: Names of what stands before the model when it serves; a version that doesn't know one refuses the bundle.
-        digest: Of the model: weights and input conventions.
+        defences: Names of what stands around the model when it serves; a version that doesn't know one refuses the bundle.
+        defence: Their configuration, from which they are rebuilt; None: nothing stands around it.
+        digest: Of the model: weights, input conventions, and the defences with what they learnt.
         files: SHA-256 of every other file that is loaded.
     """
 
@@ -43,6 +44,7 @@ class Manifest(Config):
     dtype: Literal["float16", "bfloat16", "float32", "float64"]
     threat: ThreatModel | None
     defences: tuple[str, ...] = ()
+    defence: dict[str, Any] | None = None
     digest: str
     files: dict[str, str]
 

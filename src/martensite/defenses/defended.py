@@ -59,7 +59,12 @@ class Defended(Classifier):
         self.panel = Panel(self.fitted, defence.false_alarms) if fitted else None
         net.conventions = {
             "defence": defence.model_dump(mode="json"),
-            "base": {"mean": base.mean.tolist(), "std": base.std.tolist(), "normalises": base.normalises},
+            "base": {
+                "mean": base.mean.tolist(),
+                "std": base.std.tolist(),
+                "normalises": base.normalises,
+                "net": getattr(base.net, "conventions", None),
+            },
             "learnt": [_digest(one) for one in self.fitted],
         }
 

@@ -14,6 +14,7 @@ from martensite.defenses.conformal import p_values, sorted_scores, threshold
 from martensite.defenses.features import Penultimate
 from martensite.defenses.look import Look
 from martensite.models import Classifier, undisturbed
+from martensite.models.digest import model_digest
 
 BATCH = 250
 State = dict[str, Tensor]
@@ -65,7 +66,8 @@ class Detector(Config):
             if self.reads == "features":
                 Penultimate(model).check(shown[:2])
             state = self.learn(model, shown, y.to(model.device), rng or torch.Generator().manual_seed(0))
-        return Fitted(self, model, {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        return Fitted(self, model, kept, about=model_digest(model))
 
 
 DETECTORS: Registry[Detector] = Registry("detector", Detector)
@@ -81,6 +83,7 @@ class Fitted:
         state: What it learnt.
         clean: (n,) float64, rising: scores of held-out clean samples; None: not calibrated yet.
         false_alarms: The rate that it was calibrated to.
+        about: Digest of the model that it was fitted to.
     """
 
     detector: Detector
@@ -88,6 +91,7 @@ class Fitted:
     state: State = field(default_factory=dict)
     clean: Tensor | None = None
     false_alarms: float = 0.01
+    about: str = ""
 
     def score(self, x: Tensor) -> Tensor:
         """(n,) float64 suspicion of inputs (n, *d), on the CPU; larger is less like clean data."""

@@ -17,7 +17,7 @@ from martensite.core.errors import ConfigError, ModelError
 from martensite.core.registry import member_of
 from martensite.defenses.features import feature_network
 from martensite.defenses.transform import replaced
-from martensite.models import ARCHITECTURES, Architecture, Classifier, describe
+from martensite.models import ARCHITECTURES, MLP, Architecture, Classifier, describe
 
 Combine = Literal["logits", "probabilities", "vote"]
 
@@ -41,13 +41,13 @@ class Ensemble(Architecture):
     """Networks side by side.
 
     Args:
-        members: At least two.
+        members: At least two; by default two small networks of linear layers.
         combine: ``"logits"``: their mean. ``"probabilities"``: the logarithm of the mean of their softmax. ``"vote"``: each has
             one vote; its gradient is that of ``"probabilities"``.
     """
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] = (Member(architecture=MLP()), Member(architecture=MLP()))
     combine: Combine = "probabilities"
 
     @model_validator(mode="after")

@@ -10,7 +10,10 @@ from martensite.models.classifier import Classifier
 
 
 def model_digest(model: Classifier) -> str:
-    """``"sha256:..."`` of every tensor (name, dtype, shape, bytes) and of classes, box, mean and std."""
+    """``"sha256:..."`` of every tensor (name, dtype, shape, bytes) and of classes, box, mean and std.
+
+    A network's own ``conventions`` (a mapping that JSON can hold) count too: what decides its answers and is no tensor.
+    """
     conventions = {
         "classes": model.classes,
         "box": model.box,
@@ -18,6 +21,8 @@ def model_digest(model: Classifier) -> str:
         "std": model.std.tolist(),
         "normalises": model.normalises,
     }
+    if own := getattr(model.net, "conventions", None):
+        conventions["net"] = own
     hasher = hashlib.sha256(b"martensite-model-1 " + canonical_json(conventions).encode())
     for name, tensor in sorted(model.net.state_dict().items()):
         hasher.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
