@@ -3,7 +3,10 @@
 import contextlib
 import io
 import os
+import shutil
+import subprocess
 import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,3 +74,42 @@ def digits_run(tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
         main(["run", str(folder / "plan.yaml"), "--out", str(folder / "run")])
     return folder / "run"
+
+
+PIN = "123456"
+MODULES = (
+    "/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so", "/usr/local/lib/softhsm/libsofthsm2.so",
+    "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory):
+    """URIs of keys in a token of softhsm2 by name: P-256 ``release`` and ``evaluator``, P-384 ``large``, ``rsa``, ``split``."""
+    module = next((place for place in MODULES if Path(place).is_file()), None)
+    if module is None or shutil.which("softhsm2-util") is None:
+        pytest.skip("softhsm2 is not installed: apt-get install softhsm2")
+    pkcs11 = pytest.importorskip("pkcs11", reason="the extra pkcs11 is not installed")
+    from pkcs11.util.ec import encode_named_curve_parameters
+
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "softhsm2.conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+    # The library reads its configuration once in a process, so it stays for the session.
+    os.environ["SOFTHSM2_CONF"] = str(folder / "softhsm2.conf")
+    for label in ("hsm", "other", "twin", "twin"):
+        words = ("softhsm2-util", "--init-token", "--free", "--label", label, "--so-pin", "so-pin-12", "--pin", PIN)
+        subprocess.run(words, check=True, capture_output=True)
+    (token,) = pkcs11.lib(module).get_tokens(token_label="hsm")
+    with token.open(rw=True, user_pin=PIN) as session:
+        for number, (name, curve) in enumerate((("release", "secp256r1"), ("evaluator", "secp256r1"), ("large", "secp384r1"))):
+            parameters = session.create_domain_parameters(
+                pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: encode_named_curve_parameters(curve)}, local=True
+            )
+            parameters.generate_keypair(store=True, label=name, id=bytes([number]))
+        first, second = (parameters.generate_keypair(store=True, label=label, id=b"s") for label in ("split", "joined"))
+        first[0].destroy()  # now the public part of one and the private part of the other are all that bear the id
+        second[1].destroy()
+        session.generate_keypair(pkcs11.KeyType.RSA, 2048, store=True, label="rsa")
+    uris = {name: f"pkcs11:token=hsm;object={name}?module-path={module}" for name in ("release", "evaluator", "large", "rsa")}
+    return {**uris, "split": f"pkcs11:token=hsm;id=s?module-path={module}", "module": module}

@@ -78,7 +78,7 @@ def test_a_passphrase_comes_from_a_file_or_the_environment_only(shop, call, monk
         ("sign nothing", "nothing"),
         ("sign model --key nobody", "there is no key 'nobody'"),
         ("verify model --key rel.pub", "can't be read"),
-        ("verify model", "give --key PUB or --trust FILE"),
+        ("verify model", "give --key PUB, --trust FILE, --certificate-chain FILE"),
         ("verify model --key model/weights --signature rel.pub", "no public key"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from martensite.cli import options
-from martensite.cli.secrets import Home, KeyName, PassphraseFile, keyring, passphrase
+from martensite.cli.secrets import Home, KeyName, PassphraseFile, keyring, secret_of
 
 if TYPE_CHECKING:
     from martensite.artifacts.signing import Keyring
@@ -93,7 +93,7 @@ def claim(
             f"{kind} is claimed by a key of the role {role}",
             "give --key NAME",
         )
-    line = make_claim(subject, predicate, ring.private(passphrase(passphrase_file), record.name))
+    line = make_claim(subject, predicate, ring.private(secret_of(record, passphrase_file), record.name))
     append_claim(path, line, bundle=bundle)
     if json:
         print_json({"claims": str(path), "key": record.id, "subject": subject.resource(), "type": predicate.uri()})

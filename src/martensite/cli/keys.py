@@ -11,6 +11,7 @@ from martensite.cli.secrets import Home, PassphraseFile, keyring, passphrase, te
 NAME = "keys"
 EXAMPLES = """Examples:\n
   martensite keys new release-2026 --role release --owner Ada\n
+  martensite keys new hsm --token 'pkcs11:token=hsm;object=release?module-path=/usr/lib/softhsm/libsofthsm2.so'\n
   martensite keys export release-2026 --trust trust.yaml\n
   martensite keys revoke release-2026 --reason 'laptop stolen' --trust trust.yaml"""
 
@@ -18,6 +19,12 @@ app = typer.Typer(name=NAME, help="Keys: new, list, use, export, rotate, revoke.
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.", show_default=False)]
 RoleName = Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: release, evaluator, approver, gate or auditor.")]
+TokenUri = Annotated[
+    str | None,
+    typer.Option(
+        "--token", metavar="URI", help="PKCS#11 URI of a key that is in a token, instead of a file.", show_default=False
+    ),
+]
 Owner = Annotated[str | None, typer.Option(metavar="WHO", help="Whose key it is; default: its name.", show_default=False)]
 Out = Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write the PEM there.", show_default=False)]
 TrustFile = Annotated[
@@ -31,11 +38,12 @@ def new(
     name: Name,
     role: RoleName = "release",
     owner: Owner = None,
+    token: TokenUri = None,
     home: Home = None,
     passphrase_file: PassphraseFile = None,
     json: options.Json = False,
 ) -> None:
-    """Make a key (EC P-256) under a passphrase; the first one is the default."""
+    """Make a key (EC P-256) under a passphrase, or note one that is in a token; the first one is the default."""
     from martensite.core.config import nearest
     from martensite.core.errors import ConfigError
 
@@ -43,11 +51,12 @@ def new(
     if role not in roles:
         raise ConfigError(f"there is no role {role!r}", remedy=nearest(role, roles))
     ring = keyring(home)
-    record = ring.new(name, passphrase(passphrase_file, fresh=True), role=role, owner=owner)  # type: ignore[arg-type]
+    secret = _secret(passphrase_file, token)
+    record = ring.new(name, secret, role=role, owner=owner, token=token or "")  # type: ignore[arg-type]
     tell(
         json,
         record.model_dump(mode="json"),
-        f"{record.name}: {record.role} key {record.id[:12]} of {record.owner} in {ring.home}",
+        f"{record.name}: {record.role} key {record.id[:12]} of {record.owner} in {'its token' if token else ring.home}",
     )
 
 
@@ -69,12 +78,14 @@ def show_all(home: Home = None, json: options.Json = False) -> None:
         tell(True, {"default": default or None, "keys": [record.model_dump(mode="json") for record in records]}, "")
         return
     table = Table(title=f"Keys in {plain(ring.home)}", title_justify="left")
-    for column in ("", "role", "owner", "key", "state", "since"):
+    for column in ("", "role", "owner", "key", "in", "state", "since"):
         table.add_column(column)
     for record in records:
         star = "* " if record.name == default else ""
         since = record.changed or record.created
-        table.add_row(f"{star}{record.name}", record.role, plain(record.owner), record.id[:12], record.state, f"{since:%Y-%m-%d}")
+        where = "token" if record.token else "file"
+        cells = (record.role, plain(record.owner), record.id[:12], where, record.state, f"{since:%Y-%m-%d}")
+        table.add_row(f"{star}{record.name}", *cells)
     show(table)
 
 
@@ -107,10 +118,15 @@ def export(
 
 @app.command("rotate")
 def rotate(
-    name: Name, trust: TrustFile = None, home: Home = None, passphrase_file: PassphraseFile = None, json: options.Json = False
+    name: Name,
+    token: TokenUri = None,
+    trust: TrustFile = None,
+    home: Home = None,
+    passphrase_file: PassphraseFile = None,
+    json: options.Json = False,
 ) -> None:
     """A new key under the same name; what the old one signed until now stays good, and it signs nothing more."""
-    record, retired = keyring(home).rotate(name, passphrase(passphrase_file, fresh=True))
+    record, retired = keyring(home).rotate(name, _secret(passphrase_file, token), token or "")
     if trust is not None:
         _note(retired, trust)
         _note(record, trust)
@@ -129,12 +145,17 @@ def revoke(
     home: Home = None,
     json: options.Json = False,
 ) -> None:
-    """Delete the private part for good; with --trust, nothing that the key ever signed is believed any more."""
+    """Delete the private part for good, unless it is in a token; with --trust, nothing it ever signed is believed any more."""
     record = keyring(home).revoke(name, reason)
     if trust is not None:
         _note(record, trust)
     todo = "" if trust is not None else "; verifiers learn it from trust.yaml: run keys export --trust FILE"
+    todo += "; in its token it stays until the token's own tool deletes it" if record.token else ""
     tell(json, record.model_dump(mode="json"), f"{record.name} ({record.id[:12]}) is revoked{todo}")
+
+
+def _secret(file: Path | None, token: str | None) -> str:
+    return passphrase(file, what="PIN") if token else passphrase(file, fresh=True)
 
 
 def _note(record: Any, path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from martensite.cli.attest import default_claims
-from martensite.cli.secrets import installed, keyring, passphrase
+from martensite.cli.secrets import installed, keyring, secret_of
 from martensite.core.errors import ArtifactError, ConfigError
 
 
@@ -39,6 +39,7 @@ def judge(asked: Asked) -> int:
     from martensite.cli import options
     from martensite.cli.output import COLOURS, print_json
     from martensite.cli.progress import plain, show
+    from martensite.cli.reuse import digests_of
     from martensite.gates.decide import decide
     from martensite.gates.policy import Policy
     from martensite.gates.versions import Versions
@@ -52,7 +53,7 @@ def judge(asked: Asked) -> int:
     ring = keyring(asked.home) if asked.key is not None else None
     if ring is not None and ring.record(asked.key).role != "gate":
         raise ConfigError(f"the key {asked.key!r} is no gate's", "a verdict is signed by a key of the role gate", "give another")
-    secret = passphrase(asked.passphrase_file) if ring is not None else ""
+    secret = secret_of(ring.record(asked.key), asked.passphrase_file) if ring is not None else ""
     serving = None
     if asked.serving:
         given: dict[str, Any] = options.read_settings(asked.serving)
@@ -66,6 +67,7 @@ def judge(asked: Asked) -> int:
         serving=serving,
         versions=Versions(asked.versions) if asked.versions is not None else None,
         waivers=read_waivers(asked.waivers),
+        digests=digests_of(policy),
     )
     whole = all(check.verdict == "PASS" for check in verdict.checks if check.rule in ("signature", "bundle"))
     if ring is not None and whole:  # nothing can be claimed of what isn't signed or can't be loaded

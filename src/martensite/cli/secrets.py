@@ -12,7 +12,7 @@ import typer
 from martensite.core.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from martensite.artifacts.signing import Keyring
+    from martensite.artifacts.signing import KeyRecord, Keyring
 
 VARIABLE = "MARTENSITE_PASSPHRASE"
 
@@ -25,17 +25,23 @@ PassphraseFile = Annotated[
     typer.Option(
         metavar="FILE",
         dir_okay=False,
-        help=f"File whose first line is the passphrase; default: {VARIABLE}, or asked for.",
+        help=f"File whose first line is the passphrase, or a token's PIN; default: {VARIABLE}, or asked for.",
         show_default=False,
     ),
 ]
 KeyName = Annotated[
-    str | None, typer.Option("--key", metavar="NAME", help="The key to sign with; default: see 'keys use'.", show_default=False)
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="NAME",
+        help="The key to sign with, by name or by its token's URI; default: see 'keys use'.",
+        show_default=False,
+    ),
 ]
 
 
-def passphrase(file: Path | None, *, fresh: bool = False) -> str:
-    """From the file, the environment or the terminal, in this order; a fresh one is asked for twice.
+def passphrase(file: Path | None, *, fresh: bool = False, what: str = "passphrase") -> str:
+    """From the file, the environment or the terminal, in this order; a fresh one is asked for twice. A token's is its ``PIN``.
 
     Raises:
         ArtifactError: a file that can't be read.
@@ -49,11 +55,16 @@ def passphrase(file: Path | None, *, fresh: bool = False) -> str:
     if given := os.environ.get(VARIABLE):
         return given
     if not sys.stdin.isatty():
-        raise ConfigError("there is no passphrase", "a key is used under its passphrase", f"--passphrase-file, or set {VARIABLE}")
-    given = getpass.getpass("Passphrase: ")
+        raise ConfigError(f"there is no {what}", f"a key is used under its {what}", f"--passphrase-file, or set {VARIABLE}")
+    given = getpass.getpass(f"{what[0].upper()}{what[1:]}: ")
     if fresh and getpass.getpass("Once more: ") != given:
         raise ConfigError("the two passphrases differ", "a new one is given twice alike", "try again")
     return given
+
+
+def secret_of(record: "KeyRecord", file: Path | None) -> str:
+    """Passphrase of a key, or PIN of its token; raises as `passphrase`."""
+    return passphrase(file, what="PIN" if record.token else "passphrase")
 
 
 def keyring(home: Path | None) -> "Keyring":

@@ -14,7 +14,7 @@ from martensite.artifacts.attest import Claim, Serving, Subject, Verdict, accept
 from martensite.artifacts.attest.claims import document
 from martensite.artifacts.attest.predicates import KINDS, GateCheck
 from martensite.artifacts.moments import now as this_moment
-from martensite.artifacts.signing import Signed, Trust, default_signature, read_signature, verify_model
+from martensite.artifacts.signing import Digests, Signed, Trust, default_signature, read_signature, verify_model
 from martensite.core.errors import MartensiteError, SignatureError
 from martensite.gates.policy import Policy
 from martensite.gates.short_form import Waiver
@@ -33,6 +33,7 @@ def decide(
     waivers: tuple[Waiver, ...] = (),
     now: datetime | None = None,
     known: Subject | None = None,
+    digests: Digests | None = None,
 ) -> Verdict:
     """PASS, FAIL or INCONCLUSIVE, with a reason for every rule.
 
@@ -48,6 +49,7 @@ def decide(
         now: The moment to judge at; None: this one.
         known: The bundle as it was verified and loaded, where nobody can have changed it since (it is in a server's memory):
             signature, claims and policy are judged anew, and no file is read again.
+        digests: Of files read before; they count only if the policy states ``reuse_hours``, and nothing keeps them otherwise.
 
     Raises:
         ArtifactError: claims or record can't be read. (A bundle or signature that can't is a FAIL.)
@@ -73,8 +75,9 @@ def decide(
         failed = GateCheck(rule=rule, verdict="FAIL", reason=reason)
         return verdict((failed,), (), serving or Serving(dtype="unknown"))
 
+    digests = digests if policy.reuse_hours is not None else None
     try:
-        signed = _signed(bundle, trust, signature, known)
+        signed = _signed(bundle, trust, signature, known, digests)
     except MartensiteError as error:
         return refused("signature", error)
     try:
@@ -83,14 +86,16 @@ def decide(
         return refused("bundle", error)
     serving = serving or subject.serving
     found = read_claims(Path(claims), subject, trust, now)
-    text = f"{len(signed.files)} files as {signed.signer} signed them"
+    reused = digests.reused if digests is not None else 0
+    unread = f", {reused} of them not read again" if reused else ""
+    text = f"{len(signed.files)} files as {signed.signer} signed them{unread}"
     checks = [GateCheck(rule="signature", verdict="PASS", reason=text)]
     release = next(iter(acceptable(found, "release")), None)
     if versions is not None and release is not None:
         checks.append(versions.check(*_version(release), signed.digest))
     elif versions is not None:
         checks.append(GateCheck(rule="version", verdict="FAIL", reason="no release claim that counts says which version this is"))
-    facts = _facts(found, signed, trust, serving, now, recorded=versions is not None)
+    facts = _facts(found, signed, trust, serving, now, recorded=versions is not None, reused=reused)
     judged = policy.judge(facts)
     checks += [_waived(check, (*policy.waivers, *waivers), subject.model, now) for check in judged]
     counted = tuple(claim.digest for claim in found if not claim.refusal)
@@ -100,9 +105,14 @@ def decide(
     return result
 
 
-def _signed(bundle: str | Path, trust: Trust, signature: str | Path | None, known: Subject | None) -> Signed:
+def _signed(
+    bundle: str | Path, trust: Trust, signature: str | Path | None, known: Subject | None, digests: Digests | None
+) -> Signed:
     if known is None:
-        return verify_model(bundle, trust, signature=signature)
+        signed = verify_model(bundle, trust, signature=signature, known=digests)
+        if digests is not None:
+            digests.save()
+        return signed
     signed = read_signature(signature or default_signature(bundle), trust, model=bundle)
     if signed.files != known.files:
         raise SignatureError(f"{bundle} is not what this signature is of", "a signature covers the files that were loaded")
@@ -115,7 +125,7 @@ def _version(release: Claim) -> tuple[str, int]:
 
 
 def _facts(
-    found: list[Claim], signed: Signed, trust: Trust, serving: Serving, now: datetime, *, recorded: bool
+    found: list[Claim], signed: Signed, trust: Trust, serving: Serving, now: datetime, *, recorded: bool, reused: int
 ) -> dict[str, Any]:
     """What the policy sees as ``input``."""
     refused: dict[str, list[str]] = defaultdict(list)
@@ -134,6 +144,7 @@ def _facts(
         "serving": serving.model_dump(mode="json"),
         "requesters": sorted(requesters),
         "recorded": recorded,
+        "verification": {"files": len(signed.files), "reused": reused},
         "claims": counting,
         "refused": dict(refused),
     }

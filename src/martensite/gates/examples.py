@@ -99,7 +99,11 @@ def specimen() -> dict[str, Any]:
         kind: [{"line": 1, "key": who, "owner": who, "created": NOW - DAY, "predicate": content} for who, content in made]
         for kind, made in predicates.items()
     }
-    return {"now": NOW, "serving": serving, "requesters": ["Rex"], "recorded": True, "refused": {}, "claims": claims}
+    verification = {"files": 4, "reused": 0}
+    return {
+        "now": NOW, "serving": serving, "requesters": ["Rex"], "recorded": True, "refused": {}, "claims": claims,
+        "verification": verification,
+    }  # fmt: skip
 
 
 def _try(policy: Policy, example: Example) -> Outcome:

@@ -11,8 +11,8 @@ from martensite.artifacts.weights import read_file
 from martensite.core.config import load_yaml, nearest
 from martensite.core.errors import ConfigError
 from martensite.core.files import sha256
-from martensite.gates.rego import evaluate
-from martensite.gates.short_form import ShortForm, Waiver
+from martensite.gates.rego import evaluate, verification
+from martensite.gates.short_form import ShortForm, Verification, Waiver
 
 SHIPPED = ("default", "research", "strict")
 LARGEST = 2**20
@@ -29,6 +29,7 @@ class Policy:
         demands: Kind of claim to rules that must have an answer where such a claim counts: what a rule in Rego can't answer
             is left out of its set, and would pass unseen.
         waivers: Its own.
+        reuse_hours: For how long a file that didn't change need not be read again; None: it always is.
         examples: The file with its examples, or None.
     """
 
@@ -37,6 +38,7 @@ class Policy:
     rego: str
     demands: dict[str, tuple[str, ...]] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
+    reuse_hours: float | None = None
     examples: Path | None = None
 
     @classmethod
@@ -60,11 +62,13 @@ class Policy:
         if path.suffix == ".rego":
             if not re.search(r"^package martensite\.policy\s*$", text, re.MULTILINE):
                 raise ConfigError(f"{path} is another package", "a policy is of the package martensite.policy", "name it so")
-            return cls(name, sha256(text.encode()), text, examples=examples)
+            stated = Verification.parse(verification(text))
+            return cls(name, sha256(text.encode()), text, reuse_hours=stated.reuse_hours, examples=examples)
         form = ShortForm.parse(load_yaml(text))
         wanted = form.wanted()
         demands = {kind: tuple(f"{kind}.{one}" for one in found.demands()) for kind, found in wanted.items()}
-        return cls(name, sha256(text.encode()), form.rego(), demands, form.waivers, examples)
+        hours = form.verification.reuse_hours
+        return cls(name, sha256(text.encode()), form.rego(), demands, form.waivers, hours, examples)
 
     def judge(self, document: dict[str, Any]) -> tuple[GateCheck, ...]:
         """All checks that the policy makes of the evidence, sorted by rule; none has been waived yet."""

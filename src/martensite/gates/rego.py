@@ -20,6 +20,7 @@ rows contains [base64.encode(one.rule), base64.encode(one.verdict), base64.encod
 	some one in data.martensite.policy.checks
 }
 size := count(data.martensite.policy.checks)
+stated := base64.encode(json.marshal(data.martensite.policy.verification))
 """
 HIDDEN = re.compile('["\\\\\ue000\ue001]|[^ -\ud7ff\ue000-\uffff\U00010000-\U0010ffff]|\x7f')
 SHOWN = re.compile("\ue000([0-9a-f]+)\ue001")
@@ -39,15 +40,10 @@ def evaluate(policy: str, document: dict[str, Any]) -> tuple[GateCheck, ...]:
     Raises:
         ConfigError: the policy is no Rego.
     """
-    from regopy import Interpreter
-    from regopy.rego_shared import LogLevel, RegoError
+    from regopy.rego_shared import RegoError
 
-    interpreter = Interpreter()
-    interpreter.log_level = LogLevel.NONE  # it would print on stdout
-    library = (files("martensite.gates") / "policies" / "evidence.rego").read_text(encoding="utf-8")
     try:
-        for name, module in (("evidence", library), ("policy", policy), ("answer", ANSWER)):
-            interpreter.add_module(name, module)
+        interpreter = _interpreter(policy)
         interpreter.set_input_term(literal(document))
         rows, size = (interpreter.query(f"data.martensite.answer.{name}") for name in ("rows", "size"))
         sound = rows.ok() and size.ok()
@@ -55,9 +51,7 @@ def evaluate(policy: str, document: dict[str, Any]) -> tuple[GateCheck, ...]:
         if not sound or size.results[0].expressions[0] != len(found):
             return (_open("the policy failed, or a check of it lacks rule, verdict or reason"),)
     except RegoError as error:
-        reason = re.findall(r"errormsg \d+:([^\n)]*)", str(error))
-        what = reason[0] if reason else "it is not understood"
-        raise ConfigError(f"the policy is no Rego: {what}", "it is a module of the package martensite.policy") from None
+        raise _no_rego(error) from None
     except (LookupError, ValueError, TypeError):
         return (_open("the policy has no checks"),)
     try:
@@ -65,6 +59,41 @@ def evaluate(policy: str, document: dict[str, Any]) -> tuple[GateCheck, ...]:
     except MartensiteError as error:
         return (_open(f"a check of the policy is none: {error.value[:200]}"),)
     return tuple(sorted(checks, key=lambda one: (one.rule, one.reason))) or (_open("the policy asks for nothing"),)
+
+
+def verification(policy: str) -> Any:
+    """What a policy states as ``verification``, before anything was verified: it depends on no input. ``{}``: nothing.
+
+    Raises:
+        ConfigError: the policy is no Rego.
+    """
+    from regopy.rego_shared import RegoError
+
+    try:
+        answer = _interpreter(policy).query("data.martensite.answer.stated")
+        return json.loads(_text(answer.results[0].expressions[0])) if answer.ok() else {}
+    except RegoError as error:
+        raise _no_rego(error) from None
+    except (LookupError, ValueError, TypeError):
+        return {}
+
+
+def _interpreter(policy: str) -> Any:
+    from regopy import Interpreter
+    from regopy.rego_shared import LogLevel
+
+    interpreter = Interpreter()
+    interpreter.log_level = LogLevel.NONE  # it would print on stdout
+    library = (files("martensite.gates") / "policies" / "evidence.rego").read_text(encoding="utf-8")
+    for name, module in (("evidence", library), ("policy", policy), ("answer", ANSWER)):
+        interpreter.add_module(name, module)
+    return interpreter
+
+
+def _no_rego(error: Exception) -> ConfigError:
+    reason = re.findall(r"errormsg \d+:([^\n)]*)", str(error))
+    what = reason[0] if reason else "it is not understood"
+    return ConfigError(f"the policy is no Rego: {what}", "it is a module of the package martensite.policy")
 
 
 def literal(value: Any) -> str:

@@ -16,6 +16,7 @@ from martensite.gates.rego import literal
 from martensite.threat import Norm
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+LONGEST = 24.0 * 31  # hours for which a digest may be reused
 UNWAIVABLE = ("signature", "bundle", "version", "policy")
 
 
@@ -120,10 +121,22 @@ class Waiver(Config):
         return self
 
 
+class Verification(Config):
+    """How the gate may verify.
+
+    Attributes:
+        reuse_hours: Files whose inode, size and times didn't change since they were read need not be read again for so long.
+            None: every file is read each time.
+    """
+
+    reuse_hours: float | None = Field(default=None, gt=0.0, le=LONGEST)
+
+
 class ShortForm(Config):
     """A policy as YAML."""
 
     require: Require
+    verification: Verification = Verification()
     waivers: tuple[Waiver, ...] = ()
 
     def rego(self) -> str:
@@ -134,6 +147,8 @@ class ShortForm(Config):
             own = kind not in ("training", "data", "bom")
             call = f"evidence.{kind}({settings})" if own else f'evidence.claimed("{kind}", {settings})'
             lines.append(f"checks contains one if some one in {call}")
+        if self.verification.reuse_hours is not None:
+            lines += ["", f"verification := {literal(self.verification.model_dump())}"]
         return "\n".join(lines) + "\n"
 
     def wanted(self) -> dict[str, Evidence]:

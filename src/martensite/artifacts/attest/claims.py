@@ -15,7 +15,7 @@ from typing import Any
 from martensite.artifacts.attest.predicates import BY_URI, KINDS, Predicate
 from martensite.artifacts.attest.subject import Subject
 from martensite.artifacts.signing.dsse import STATEMENT, read_envelope, seal
-from martensite.artifacts.signing.keys import PrivateKey
+from martensite.artifacts.signing.keys import Signer
 from martensite.artifacts.signing.trust import Trust, TrustedKey
 from martensite.artifacts.weights import read_file
 from martensite.core.errors import ArtifactError, MartensiteError, SignatureError, StorageError
@@ -46,7 +46,7 @@ class Claim:
     predicate: Predicate | None = None
 
 
-def make_claim(subject: Subject, predicate: Predicate, key: PrivateKey) -> str:
+def make_claim(subject: Subject, predicate: Predicate, key: Signer) -> str:
     """A signed statement, as one line."""
     content = predicate.model_dump(mode="json")
     return seal(

@@ -6,7 +6,9 @@ A key is named by the SHA-256 of its public PEM, as the OpenSSF model-signing fo
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,6 +23,9 @@ HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp384r1": hashes.SHA384(),
     "secp521r1": hashes.SHA512(),
 }
+BROKEN = (  # what reading a certificate may end in
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ class PublicKey:
         content = read_small(path, "give the file that martensite keys export wrote", LARGEST)
         return cls.parse(content.decode("utf-8", errors="replace"), str(path))
 
+    @property
+    def curve(self) -> str:
+        """Its name, as in `HASHES`."""
+        return self._key.curve.name
+
     def signed(self, signature: bytes, message: bytes) -> bool:
         """Is this the key's signature (DER, ECDSA) of the message?"""
         try:
@@ -76,6 +86,32 @@ class PublicKey:
         except InvalidSignature:
             return False
         return True
+
+
+class Signer(Protocol):
+    """What signs: a private key that was read from disk, or one in a token, which never leaves it."""
+
+    @property
+    def public(self) -> PublicKey:
+        """Its public part."""
+
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA in DER, with the hash of the curve's size."""
+
+
+def key_id_of(certificate: bytes) -> str:
+    """Id of a certificate's key (DER); ``""`` for keys that nothing is signed with here.
+
+    Raises:
+        ValueError: no certificate.
+    """
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except UnsupportedAlgorithm:
+        return ""
+    except BROKEN as error:
+        raise ValueError(str(error)) from None
+    return PublicKey.of(key).id if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in HASHES else ""
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,27 @@
 """Signatures of whole models in the OpenSSF model-signing format, v1.0: a statement over the SHA-256 of every file.
 
-Signing goes through the `model-signing` library, so that its ``model_signing`` command verifies what is signed here. Verifying
-takes what that command signs, and is stricter: no file is left out because the signature says so, none may be there that is not
-signed, and neither links nor empty folders pass.
+The ``model_signing`` command verifies what is signed here, and what it signs is verified here: by a key, by a certificate, or
+keyless. Verifying is stricter: no file is left out because the signature says so, none may be there that is not signed, and
+neither links nor empty folders pass.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from martensite.artifacts.signing.dsse import read_envelope
+from martensite.artifacts.signing.certificates import Authorities, signing_chain
+from martensite.artifacts.signing.dsse import read_envelope, seal
+from martensite.artifacts.signing.keyless import Identity, Sigstore
 from martensite.artifacts.signing.keyring import Keyring, Role
 from martensite.artifacts.signing.keys import PublicKey
-from martensite.artifacts.signing.tree import digest_files, list_files, read_small, root_digest
+from martensite.artifacts.signing.statement import model_digests, model_statement
+from martensite.artifacts.signing.tree import Known, digest_files, list_files, read_small, root_digest
 from martensite.artifacts.signing.trust import Trust
-from martensite.core.errors import SignatureError
-from martensite.core.files import write_bytes
+from martensite.core.config import canonical_json
+from martensite.core.errors import ArtifactError, SignatureError
+from martensite.core.files import write_bytes, write_text
 
-PREDICATE = "https://model_signing/signature/v1.0"
 LARGEST = 64 * 2**20  # bytes of a signature: a few hundred thousand files
+Believed = PublicKey | Trust | Authorities | Identity
 
 
 @dataclass(frozen=True)
@@ -46,90 +48,127 @@ def default_signature(path: str | Path) -> Path:
 
 
 def sign_model(
-    path: str | Path, ring: Keyring, passphrase: str, *, key: str | None = None, signature: str | Path | None = None
+    path: str | Path,
+    ring: Keyring,
+    passphrase: str,
+    *,
+    key: str | None = None,
+    signature: str | Path | None = None,
+    certificates: Path | None = None,
 ) -> Signed:
     """Sign a folder or a file.
 
     Args:
         path: The model.
         ring: Where the key is.
-        passphrase: Of the key.
+        passphrase: Of the key; the PIN of its token.
         key: Its name; None: the default key.
         signature: Where to write; None: beside the model.
+        certificates: PEM file: the key's certificate, then those of authorities; they go into the signature.
 
     Raises:
-        ArtifactError: the model holds what no signature can speak of, or a wrong passphrase.
+        ArtifactError: the model holds what no signature can speak of or changes, a wrong passphrase, another key's certificate.
         ConfigError: no such key, or one that is retired or revoked.
         StorageError: the disk refused it.
     """
-    from model_signing import hashing, signing
-
     path, signature = Path(path), Path(signature) if signature is not None else default_signature(path)
-    ring.private(passphrase, key)  # a wrong passphrase shows before gigabytes are hashed
-    files = list_files(path, besides=signature)
-    rules: Any = hashing.Config()  # type: ignore[no-untyped-call]
-    rules.use_file_serialization(hashing_algorithm="sha256")
-    inside = signature.resolve().is_relative_to(path.resolve()) and path.is_dir()
-    left_out = [signature.resolve().relative_to(path.resolve())] if inside else []
-    rules.set_ignored_paths(paths=left_out, ignore_git_paths=False)
-    signer: Any = signing.Config()  # type: ignore[no-untyped-call]
-    signer.set_hashing_config(rules)
-    # The annotation asks for str; what the passphrase is handed to takes bytes.
-    signer.use_elliptic_key_signer(private_key=ring.private_path(key), password=passphrase.encode())
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / "model.sig"
-        signer.sign(path, draft)
-        content = draft.read_bytes()
-    record = ring.record(key)
-    digests = _resources(read_envelope(content, "the new signature").open(PublicKey.parse(record.public, record.name)))
-    if list(digests) != list(files):
-        raise SignatureError(f"{path} changed while it was signed", "what is signed must hold still", "sign it again")
-    write_bytes(signature, content)
+    signer, record = ring.private(passphrase, key), ring.record(key)  # what is wrong here shows before gigabytes are hashed
+    chain = signing_chain(certificates, signer.public) if certificates is not None else ()
+    digests = _read(path, signature)
+    write_text(signature, seal(model_statement(path.resolve().name, digests), signer, chain))
     return Signed(record.id, f"{record.name} ({record.owner})", root_digest(digests), digests)
 
 
+def sign_keyless(
+    path: str | Path,
+    sigstore: Sigstore,
+    *,
+    token: str | None = None,
+    ask: bool = False,
+    signature: str | Path | None = None,
+) -> Signed:
+    """Sign a folder or a file as who an identity provider says one is.
+
+    Args:
+        path: The model.
+        sigstore: Which one certifies and logs it.
+        token: Identity token; None: of the CI job that this runs in.
+        ask: Whether a person is there who can sign in.
+        signature: Where to write; None: beside the model.
+
+    Raises:
+        ArtifactError: as `sign_model`; no network, or a token that isn't believed.
+        ConfigError: there is no token.
+        StorageError: the disk refused it.
+    """
+    path, signature = Path(path), Path(signature) if signature is not None else default_signature(path)
+    digests = _read(path, signature)
+    statement = canonical_json(model_statement(path.resolve().name, digests)).encode()
+    content = sigstore.seal(statement, token, ask=ask)
+    write_bytes(signature, content)
+    key = read_envelope(content, "the new signature").hint
+    return Signed(key, "the identity of its certificate", root_digest(digests), digests)
+
+
 def verify_model(
-    path: str | Path, by: PublicKey | Trust, *, signature: str | Path | None = None, role: Role = "release"
+    path: str | Path,
+    by: Believed,
+    *,
+    signature: str | Path | None = None,
+    role: Role = "release",
+    known: Known | None = None,
 ) -> Signed:
     """Verify every file of a model against its signature.
 
     Args:
         path: The model: a folder or a file.
-        by: The key that must have signed; or whom to trust, and then the signer needs the role.
+        by: The key, authorities or identity that must have signed; or whom to trust, and then the signer needs the role.
         signature: Where it is; None: beside the model.
         role: What the signer must be trusted with.
+        known: Digests that need not be computed anew; only where a policy allows it.
 
     Raises:
-        SignatureError: altered, missing or unsigned files, a signature that doesn't hold, a key that isn't trusted.
+        SignatureError: altered, missing or unsigned files, a signature that doesn't hold, a signer who isn't trusted.
         ArtifactError: the model holds what no signature can speak of, or there is no signature.
     """
     path, signature = Path(path), Path(signature) if signature is not None else default_signature(path)
     signed = read_signature(signature, by, role=role, model=path)
     files = list_files(path, besides=signature)
     _compare(path, signed.files, files, {})
-    _compare(path, signed.files, files, digest_files(files))
+    _compare(path, signed.files, files, digest_files(files, known))
     return signed
 
 
-def read_signature(
-    signature: str | Path, by: PublicKey | Trust, *, role: Role = "release", model: str | Path = "the model"
-) -> Signed:
+def _read(path: Path, signature: Path) -> dict[str, str]:
+    files = list_files(path, besides=signature)
+    digests = digest_files(files)
+    if list(list_files(path, besides=signature)) != list(files):
+        raise ArtifactError(f"{path} changed while it was read", "what is signed must hold still", "sign it again")
+    return digests
+
+
+def read_signature(signature: str | Path, by: Believed, *, role: Role = "release", model: str | Path = "the model") -> Signed:
     """What a signature says of which files, by someone who may; whether the files are so is `verify_model`'s to find out.
 
     Args:
         signature: The file.
-        by: The key that must have signed; or whom to trust, and then the signer needs the role.
+        by: The key, authorities or identity that must have signed; or whom to trust, and then the signer needs the role.
         role: What the signer must be trusted with.
         model: What is signed, for messages.
 
     Raises:
-        SignatureError: a signature that doesn't hold, a key that isn't trusted.
+        SignatureError: a signature that doesn't hold, a signer who isn't trusted.
         ArtifactError: there is no signature.
     """
     content = read_small(Path(signature), "give --signature FILE, or sign the model", LARGEST)
     envelope = read_envelope(content, str(signature))
+    if isinstance(by, Identity):
+        signed = model_digests(by.statement(content, str(signature)))
+        return Signed(envelope.hint, f"{by.identity} ({by.provider})", root_digest(signed), signed)
     if isinstance(by, PublicKey):
         key, signer = by, "the given key"
+    elif isinstance(by, Authorities):
+        key, signer = by.signer(envelope)
     else:
         trusted = by.find(envelope.hint)
         if trusted is None:
@@ -139,7 +178,7 @@ def read_signature(
         if refusal := trusted.refusal(role):
             raise SignatureError(f"{model} was signed by no one who may: {refusal}", f"a model is signed by a {role} key")
         key, signer = trusted.key, f"{trusted.name} ({trusted.owner})"
-    signed = _resources(envelope.open(key))
+    signed = model_digests(envelope.open(key))
     return Signed(key.id, signer, root_digest(signed), signed)
 
 
@@ -155,33 +194,3 @@ def _compare(path: Path, signed: dict[str, str], files: dict[str, Path], found: 
             more = f", and {len(names) - 1} more" if names[1:] else ""
             shown = path if names[0] == "." else path / names[0]
             raise SignatureError(f"{shown} {what}{more}", "a signature covers every file, and nothing else may be there", remedy)
-
-
-def _resources(statement: dict[str, Any]) -> dict[str, str]:
-    """Name to digest of a statement of the model-signing format."""
-    try:
-        method = dict(statement["predicate"]["serialization"])
-        (subject,) = statement["subject"]
-        named = [(str(one["name"]), str(one["algorithm"]), str(one["digest"])) for one in statement["predicate"]["resources"]]
-        root = str(subject["digest"]["sha256"])
-        digests = {name: digest for name, _, digest in named}
-        sound = root_digest(digests) == root
-    except (LookupError, TypeError, ValueError):
-        raise _other("it lacks a subject or its files") from None
-    if statement.get("predicateType") != PREDICATE:
-        raise _other(f"it is a {str(statement.get('predicateType'))[:80]!r}, not {PREDICATE!r}")
-    if method.get("method") != "files" or {algorithm for _, algorithm, _ in named} != {"sha256"}:
-        raise _other("it is not over whole files by SHA-256")
-    if method.get("allow_symlinks"):
-        raise _other("it allows symbolic links")
-    if len(digests) != len(named) or not sound:
-        raise _other("its files and their common digest don't fit each other")
-    return digests
-
-
-def _other(why: str) -> SignatureError:
-    return SignatureError(
-        f"this signature can't be judged: {why}",
-        "a model's signature lists every file with its SHA-256 (OpenSSF model-signing v1.0)",
-        "sign with martensite sign, or model_signing sign key",
-    )

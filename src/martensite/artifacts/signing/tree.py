@@ -3,8 +3,11 @@
 import hashlib
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 from martensite.core.errors import ArtifactError
 
@@ -31,30 +34,79 @@ def list_files(path: Path, *, besides: Path | None = None) -> dict[str, Path]:
     return {str(name): found[name] for name in sorted(found)}
 
 
-def digest_files(files: dict[str, Path]) -> dict[str, str]:
+class Known(Protocol):
+    """Digests of files that nobody can have changed since; none is known unless a policy allows it."""
+
+    def find(self, path: Path) -> str | None:
+        """SHA-256 in hex; None: it isn't known."""
+
+    def note(self, path: Path, measured: "Measured") -> None:
+        """This was found."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was read of a file.
+
+    Attributes:
+        digest: SHA-256, in hex.
+        stamp: Device, inode, size, and times (ns) of the last change of content and of anything; the same before and after.
+        began: When, in seconds since 1970.
+    """
+
+    digest: str
+    stamp: tuple[int, ...]
+    began: float
+
+
+def digest_files(files: dict[str, Path], known: Known | None = None) -> dict[str, str]:
     """Name to SHA-256 in hex, several files at a time (hashing leaves the interpreter's lock).
 
+    Args:
+        files: Name to path.
+        known: What need not be read again.
+
     Raises:
-        ArtifactError: a file that can't be read, or is no regular file any more.
+        ArtifactError: a file that can't be read, is no regular file any more, or changes while it is read.
     """
+
+    def digest(path: Path) -> str:
+        found = known.find(path) if known is not None else None
+        if found is not None:
+            return found
+        measured = measure(path)
+        if known is not None:
+            known.note(path, measured)
+        return measured.digest
+
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return dict(zip(files, pool.map(digest_file, files.values()), strict=True))
+        return dict(zip(files, pool.map(digest, files.values()), strict=True))
 
 
-def digest_file(path: Path) -> str:
-    """SHA-256 of a regular file, in hex; links are not followed."""
+def measure(path: Path) -> Measured:
+    """Read a regular file; links are not followed. Raises as `digest_files`."""
+    began = time.time()
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(descriptor, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
                 raise ArtifactError(f"{path} is no regular file", "only regular files are signed", "remove it")
             hasher = hashlib.sha256()
             buffer = memoryview(bytearray(CHUNK))
             while count := file.readinto(buffer):
                 hasher.update(buffer[:count])
+            after = os.fstat(descriptor)
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="fetch the model again") from None
-    return hasher.hexdigest()
+    if stamp(before) != stamp(after):
+        raise ArtifactError(f"{path} changed while it was read", "a model must hold still", "try again when nobody writes to it")
+    return Measured(hasher.hexdigest(), stamp(before), began)
+
+
+def stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What differs once a file was written to, as far as the system tells."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_small(path: Path, remedy: str, largest: int) -> bytes:
