@@ -64,7 +64,7 @@ def test_report_for_ci(here, call):
 def test_schema(what, here, call):
     schema = json.loads(call("schema", what).out)
     assert schema["$schema"].endswith("2020-12/schema")
-    assert schema["properties"]["schema_version"]["const"] == 1
+    assert schema["properties"]["schema_version"]["const"] == (2 if what == "report" else 1)
     assert schema["additionalProperties"] is False
 
 

@@ -24,7 +24,7 @@ def path(report, tmp_path):
 
 def test_it_is_json_that_says_what_was_measured(report, path, data, threat):
     document = json.loads(path.read_text())
-    assert document["schema_version"] == 1
+    assert document["schema_version"] == 2
     assert document["data"]["digest"] == data.digest
     assert document["threat"] == {"norm": "linf", "eps": threat.eps, "box": [0.0, 1.0], "goal": "untargeted", "constraints": None}
     assert document["seed"] == 0
@@ -49,7 +49,7 @@ def test_a_truncated_report_is_refused_wherever_it_ends(path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"suite": None},
         {"seed": "0"},
         {"extra": 1},

@@ -78,7 +78,9 @@ def attack(
             sample.
         AccessError: the model grants less than the attack needs.
         ThreatError: a norm or eps that doesn't fit.
-        ModelError: the model's output on the clean inputs is not (n, K) finite logits.
+        ModelError: the model's output on the clean inputs is not (n, K) finite logits. Where a model that only answers queries
+            leaves some of them unanswered, those samples are errors, and the rest goes on.
+        UnreachableError: nobody answers there.
     """
     check_inputs(x, threat.box)
     check_labels(y, len(x), model.classes)
@@ -104,9 +106,10 @@ def attack(
         arbiter = Oracle(model)
         run = Run(clean, aim, threat, arbiter, ledger, size)
         ballots = run.ballots(method.jury.draws)
-        correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots]))
-        success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots]))
-        success |= ~correct & (threat.goal == "untargeted")
+        asked = ~run.unanswered
+        correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots])) & asked
+        success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots])) & asked
+        success |= ~correct & asked & (threat.goal == "untargeted")
         title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "trace": trace}
         run.begin(correct, success, None if store is None or budget is not None else Store(store, searched, title))
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
@@ -150,7 +153,7 @@ def attack(
         decided=run.decided,
         rejected=record.rejected,
         discarded=sum(oracle.discarded for oracle in oracles),
-        warnings=warnings(method, ballots[0] if surrogate is None else None, oracles),
+        warnings=warnings(method, ballots[0][asked] if surrogate is None else None, oracles),
         flat=sum(oracle.flat for oracle in oracles),
         seen=sum(oracle.seen for oracle in oracles),
         traces=tuple(traces),

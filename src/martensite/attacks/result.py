@@ -17,7 +17,8 @@ class AttackResult:
         distance: (n,) distance from the clean input in the threat model's norm; 0 where it was misclassified from the start.
             Of a minimum-norm attack: the least found, infinite where it found no adversarial at all.
         correct: (n,) bool: classified correctly before the attack.
-        error: (n,) bool: the attack failed to run on it, or returned a point outside ball or box. Neither robust nor broken.
+        error: (n,) bool: the attack failed to run on it, or returned a point outside ball or box. Neither robust nor broken. A
+            sample whose clean input the model left unanswered is an error, and neither correct nor a success.
         messages: What went wrong, one line for each distinct failure.
         cost: (n,) int64 forward passes spent on each sample.
         forwards: Forward passes times samples.

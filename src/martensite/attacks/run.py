@@ -10,9 +10,19 @@ from martensite.attacks.oracle import Oracle
 from martensite.attacks.record import Record
 from martensite.attacks.store import Store, counts
 from martensite.attacks.verify import Jury, judge
-from martensite.core.errors import AccessError, BudgetError, ConfigError, ModelError, StorageError, ThreatError
+from martensite.core.errors import (
+    AccessError,
+    BudgetError,
+    ConfigError,
+    ModelError,
+    StorageError,
+    ThreatError,
+    UnreachableError,
+)
 from martensite.core.events import Event, Listener
 from martensite.core.rng import Streams
+from martensite.models.access import Access
+from martensite.models.patience import ask_patiently, said
 from martensite.threat import ThreatModel
 
 
@@ -30,6 +40,7 @@ class Run:
     Attributes:
         doubtful: (n,) bool: what the last search took for broken, and the judge denied.
         decided: Fewer samples than the budget's ``stop_below`` can be robust: nothing more is run.
+        unanswered: (n,) bool: clean inputs to which a model that only answers queries gave no answer.
     """
 
     def __init__(self, clean: Tensor, aim: Tensor, threat: ThreatModel, arbiter: Oracle, ledger: Ledger, batch: int) -> None:
@@ -37,33 +48,53 @@ class Run:
         self.arbiter, self.ledger, self.batch = arbiter, ledger, batch
         self.store: Store | None = None
         self.decided = False
+        self.failures: list[ModelError] = []
 
     def ballots(self, draws: int) -> Tensor:
-        """(draws, n, K) the model's answers to the clean inputs; a batch that doesn't fit in memory is halved, for good."""
+        """(draws, n, K) the model's answers to the clean inputs, NaN where it gave none.
+
+        A batch that doesn't fit in memory is halved, for good.
+
+        Raises:
+            ModelError: a model with gradients fails, or one that only answers queries gave no answer at all.
+        """
         answers, start, n = [], 0, len(self.clean)
         while start < draws * n:
             first = start % n
             part = self.clean[first : first + self.batch]
             try:
-                answers.append(self.arbiter.ballot(part))
+                answers.append(self._answers(part))
             except Exception as failure:
                 if len(part) == 1 or not out_of_memory(failure):
                     raise
                 self.batch = len(part) // 2
                 continue
             start += len(part)
-        return torch.cat(answers).view(draws, n, -1)
+        found = torch.cat(answers).view(draws, n, -1)
+        self.unanswered = found.isnan().flatten(2).any(2).any(0)
+        if bool(self.unanswered.all()):
+            raise self.failures[0]
+        return found
+
+    def _answers(self, part: Tensor) -> Tensor:
+        model = self.arbiter.model
+        if model.access >= Access.GRADIENTS:
+            return self.arbiter.ballot(part)
+        return ask_patiently(self.arbiter.ballot, part, model.classes, self.failures)
 
     def begin(self, correct: Tensor, success: Tensor, store: Store | None) -> None:
         """Start from what is known of the clean inputs: (n,) classified correctly, (n,) at the goal already."""
         self.correct, self.record, self.store = correct, Record(self.clean, success), store
         self.doubtful, self.finished = torch.zeros_like(success), torch.zeros_like(success)
+        if self.failures:
+            self.record.error |= self.unanswered
+            self.record.messages.append(said(self.failures))
         self._decide()
 
     def todo(self) -> Tensor:
         """Positions of the samples that no attack has broken, and whose own budget isn't spent."""
         budget, record = self.ledger.budget, self.record
-        open_ = ~record.success
+        open_ = ~record.success & ~self.unanswered
         if budget.queries is not None:
             open_ &= record.cost - 1 < budget.queries
         if budget.sample_seconds is not None:
@@ -86,7 +117,7 @@ class Run:
             oracle.begin(self.clean[rows], self.record.cost[rows] - 1, self.record.seconds[rows], repair, self.batch)
             try:
                 self._candidates(method, oracle, rows, rng[rows])
-            except (AccessError, ConfigError, StorageError, ThreatError):
+            except (AccessError, ConfigError, StorageError, ThreatError, UnreachableError):
                 raise
             except Exception as failure:
                 if len(rows) == 1 and (self.batch == 1 or not out_of_memory(failure)):

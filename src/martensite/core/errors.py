@@ -5,6 +5,8 @@
     │   ├── ConfigError             an unknown key or name, a value out of range
     │   ├── DataError               NaN, outside the box, a label out of range, an unreadable dataset
     │   ├── ModelError              a wrong output shape, NaN logits, an unknown architecture
+    │   │   ├── QueryError          a query that got no answer: of these samples nobody knows
+    │   │   └── UnreachableError    nobody is there to answer anything
     │   ├── ThreatError             an eps or norm that makes no sense for this input or attack
     │   ├── AccessError             a gradient asked of a model that can't give one
     │   ├── ArtifactError           a missing, truncated, altered or unsafe file
@@ -55,6 +57,14 @@ class DataError(InputError):
 
 class ModelError(InputError):
     """A model's output, architecture or parameters are not what they must be."""
+
+
+class QueryError(ModelError):
+    """A query got no answer; another one may. What was asked about is an error, never robust and never broken."""
+
+
+class UnreachableError(ModelError):
+    """The model can't be reached, or refuses whoever asks: no query will be answered, so the run stops, to be resumed."""
 
 
 class ThreatError(InputError):

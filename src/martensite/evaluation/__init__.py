@@ -5,6 +5,8 @@ from martensite.evaluation.calibration import expected_calibration_error
 from martensite.evaluation.certify_report import summarise_certificates
 from martensite.evaluation.clever import clever
 from martensite.evaluation.compare import ComparisonReport, compare
+from martensite.evaluation.corrupting import corruption_error
+from martensite.evaluation.corruption import CorruptionError, relative_corruption_error
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.evaluate import evaluate
 from martensite.evaluation.intervals import clopper_pearson, paired_difference, wilson
@@ -12,16 +14,20 @@ from martensite.evaluation.paired import difference, holm, mcnemar
 from martensite.evaluation.planner import samples_for
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
 from martensite.evaluation.sandwich import SandwichReport, sandwich
-from martensite.evaluation.seeds import Variation, variation
+from martensite.evaluation.seeds import variation, varied
 from martensite.evaluation.suite import Suite, load_suite
+from martensite.evaluation.surrogate import Distillation, distil
 from martensite.evaluation.transferability import TransferMatrix, transfer_matrix
 from martensite.evaluation.union import UnionReport, evaluate_union, union
+from martensite.evaluation.variation import Variation
 
 __all__ = [
     "CertificationReport",
     "ComparisonReport",
+    "CorruptionError",
     "Decision",
     "Diagnostic",
+    "Distillation",
     "Rate",
     "RobustnessReport",
     "RunReport",
@@ -35,8 +41,10 @@ __all__ = [
     "clever",
     "clopper_pearson",
     "compare",
+    "corruption_error",
     "decide",
     "difference",
+    "distil",
     "evaluate",
     "evaluate_union",
     "expected_calibration_error",
@@ -44,11 +52,13 @@ __all__ = [
     "load_suite",
     "mcnemar",
     "paired_difference",
+    "relative_corruption_error",
     "samples_for",
     "sandwich",
     "summarise_certificates",
     "transfer_matrix",
     "union",
     "variation",
+    "varied",
     "wilson",
 ]

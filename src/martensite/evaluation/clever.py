@@ -5,16 +5,60 @@ and 2: by Theorem 3.2 an input is safe within min_j (f_c(x) - f_j(x)) / L_j, L_j
 The largest gradient norm in each batch of random points follows a reverse Weibull distribution, whose location is L_j.
 """
 
+from statistics import fmean, median
+
 import torch
+from pydantic import PositiveInt
 from scipy.stats import weibull_max
 from torch import Tensor
 
+from martensite.core.config import Config
 from martensite.core.errors import ThreatError
 from martensite.core.rng import streams
 from martensite.models import Classifier, undisturbed
 from martensite.threat import ThreatModel
 
 FLAT = 1e-6  # relative spread of the maxima below which there is no distribution to fit: the gap is linear
+
+
+class Clever(Config):
+    """How many CLEVER scores a suite measures, and from how much.
+
+    Args:
+        batches: See `clever`.
+        samples: See `clever`.
+        limit: Scores: of the first so many samples that are correct. Each costs batches * samples passes a class.
+    """
+
+    batches: PositiveInt = 10
+    samples: PositiveInt = 32
+    limit: PositiveInt = 20
+
+
+class CleverSummary(Config):
+    """CLEVER scores of some samples: estimates of distances to the nearest adversarial, never a bound.
+
+    Attributes:
+        radius: In which gradients were looked at; no score is larger.
+        scores: One a sample, of the first ones that are correct, in the threat model's norm.
+        mean: Of them.
+        median: Of them.
+    """
+
+    radius: float
+    scores: tuple[float, ...]
+    mean: float
+    median: float
+
+
+def clever_summary(plan: Clever, model: Classifier, x: Tensor, y: Tensor, threat: ThreatModel, seed: int) -> CleverSummary:
+    """Scores of samples (n, *d), (n,) that are correct.
+
+    Raises:
+        ThreatError: L0.
+    """
+    scores = clever(model, x, y, threat, batches=plan.batches, samples=plan.samples, seed=seed).tolist()
+    return CleverSummary(radius=threat.eps, scores=tuple(scores), mean=fmean(scores), median=median(scores))
 
 
 def clever(
@@ -35,7 +79,7 @@ def clever(
         ThreatError: L0, which has no dual norm.
     """
     if threat.norm == "l0":
-        raise ThreatError("the norm is l0", "CLEVER needs a dual norm", "use linf, l2 or l1")
+        raise ThreatError("clever does not support l0", "CLEVER needs a dual norm", "use linf, l2 or l1")
     scores = torch.zeros(len(x), dtype=torch.float64)
     with undisturbed(model):
         for place in range(len(x)):

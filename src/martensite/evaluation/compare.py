@@ -59,6 +59,7 @@ def compare(named: Mapping[str, RobustnessReport]) -> ComparisonReport:
                 ("data", first.data.digest, report.data.digest),
                 ("threat model", first.threat, report.threat),
                 ("suite", first.suite, report.suite),
+                ("the suite's parameters", first.suite_digest or report.suite_digest, report.suite_digest or first.suite_digest),
                 ("access", first.access, report.access),
                 ("number of outcomes", len(first.outcomes), len(report.outcomes)),
             )

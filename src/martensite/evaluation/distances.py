@@ -6,7 +6,8 @@ from statistics import fmean
 from torch import Tensor
 
 from martensite.core.config import Config
-from martensite.threat import ThreatModel
+from martensite.evaluation.rate import CurvePoint
+from martensite.threat import Norm, ThreatModel
 
 
 class DistanceSummary(Config):
@@ -28,6 +29,24 @@ class DistanceSummary(Config):
     median: float | None
     mean: float | None
     empirical_robustness: float | None
+
+
+class NormRow(Config):
+    """One norm.
+
+    Attributes:
+        norm: Which.
+        attack: The configuration of the search for the nearest.
+        minimal: Distances in this norm.
+        curve: Accuracy over eps, as far as this one search knows: an upper bound, checked by no other attack.
+        errors: Samples that it could not be run on.
+    """
+
+    norm: Norm
+    attack: dict[str, object]
+    minimal: DistanceSummary
+    curve: tuple[CurvePoint, ...]
+    errors: int = 0
 
 
 def summarise_distances(nearest: Tensor, correct: Tensor, x: Tensor, threat: ThreatModel) -> DistanceSummary:

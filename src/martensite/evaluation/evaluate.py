@@ -1,6 +1,7 @@
 """Evaluate a model: every attack of a suite, the worst case sample by sample, a security curve, all with intervals."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -12,11 +13,13 @@ from martensite.core.events import Listener, silent
 from martensite.core.rng import generator
 from martensite.data.checks import check_inputs, check_labels
 from martensite.data.dataset import Dataset
-from martensite.evaluation.answers import answers
+from martensite.evaluation.answers import answered
+from martensite.evaluation.beside import gather_surrogates, look_beside
 from martensite.evaluation.canaries import sing, singing
 from martensite.evaluation.canary import Canary
-from martensite.evaluation.diagnostics import CHECKS, Evidence, tried
+from martensite.evaluation.diagnostics import Evidence, check_all
 from martensite.evaluation.diagnostics.training_mode import in_training
+from martensite.evaluation.diagnostics.unanswered import open_questions
 from martensite.evaluation.examples import Examples, save_examples
 from martensite.evaluation.fit import fit
 from martensite.evaluation.gather import Adversarials, Keepers
@@ -27,7 +30,7 @@ from martensite.evaluation.summarise import record as record
 from martensite.evaluation.summarise import summarise
 from martensite.evaluation.tally import Tally
 from martensite.evaluation.work import Work
-from martensite.models import Access, Classifier, Model, check_logits, probe
+from martensite.models import Access, Classifier, Model, probe
 from martensite.models.digest import identity
 from martensite.threat import Norm, ThreatModel
 
@@ -44,6 +47,7 @@ def evaluate(
     adversarials: Path | None = None,
     examples: Path | None = None,
     certified: Tensor | None = None,
+    surrogates: Mapping[str, Model] | None = None,
     at_least: float | None = None,
     listener: Listener = silent,
 ) -> RobustnessReport:
@@ -61,6 +65,7 @@ def evaluate(
         examples: File to keep a dozen adversarials in, with what the model says of them, for the page's gallery.
         certified: (n,) radii in the threat model's norm that a certifier holds, 0 where it abstains; an adversarial inside one
             makes the report invalid.
+        surrogates: Models by name, on which the suite's attacks by transfer are made, to be judged on this one.
         at_least: Stop as soon as it is sure whether robust accuracy is at least so much, looking at the samples in random order
             (`Decision`). The report is then about those it looked at, and its interval for robust accuracy holds all the same.
         listener: Gets an event an attack and shard of samples.
@@ -70,6 +75,8 @@ def evaluate(
 
     Raises:
         DataError, ModelError, ThreatError, AccessError, ConfigError: bad input, before any attack starts.
+        UnreachableError: nobody answers at an endpoint, at any time; what is finished is in the store. A query that fails where
+            others are answered makes its sample an error, and stops nothing.
     """
     suite = load_suite(suite)
     if threat.goal != "untargeted":
@@ -80,38 +87,42 @@ def evaluate(
     check_labels(data.y, len(data), model.classes)
     threat.check_shape(data.x)
     threat.check_clean(data.x)
-    try_out(model, data.x[:2])
+    if isinstance(model, Classifier):
+        probe(model, data.x[:2])
     if store is not None and identity(model).startswith("unnamed:"):
         raise ModelError(
             f"a {type(model).__name__} was given with a store",
             "its answers can't be recognised by a digest, so nobody could tell whose they are",
             "give it a digest, or leave store= out",
         )
-    fitted = fit(suite, model, threat, data.shape)
+    fit(suite, model, threat, data.shape)  # before anything is asked: a suite of which nothing fits is refused
     training = in_training(model)
     started = time.perf_counter()
-    canaries = try_suite(suite, threat.norm, model.access)
     if at_least is not None:
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
-    logits = answers(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
+    clean = answered(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
+    canaries = try_suite(suite, threat.norm, model.access)
+    sources, records = gather_surrogates(model, data, threat, suite, surrogates or {}, clean, seed, store)
+    fitted = fit(suite, model, threat, data.shape, sources)
     found, shown = Adversarials(data) if adversarials else None, Examples(data, seed) if examples else None
     keepers = [keeper for keeper in (found, shown) if keeper is not None]
     keep = Keepers(keepers) if keepers else None
-    work, decision = Work(model, data, seed, store, keep is not None), None
+    work, decision = Work(model, data, seed, store, keep is not None, sources), None
     if at_least is None:
-        tally = measure(work, fitted, engine, listener, keep)
+        tally = measure(work, fitted, engine, listener, keep, rows=clean.known.nonzero().flatten())
     else:
-        tally, decision = measure_until(at_least, work, fitted, engine, listener, keep)
+        tally, decision = measure_until(at_least, work, fitted, clean.known, engine, listener, keep)
         data = data.subset(slice(0, tally.n))
         certified = None if certified is None else certified[: tally.n]
     if found is not None and adversarials is not None:
         found.save(adversarials)
     if shown is not None and examples is not None:
-        save_examples(examples, shown.pairs(model, logits), identity(model), data.digest)
-    evidence = Evidence(model, data, threat, tally, logits[: len(data)], training, seed, certified)
-    findings = (*singing(canaries), *(finding for check in CHECKS if (finding := tried(check, evidence)) is not None))
-    return summarise(evidence, suite, fitted, canaries, findings, decision, time.perf_counter() - started)
+        save_examples(examples, shown.pairs(model, clean.logits), identity(model), data.digest)
+    evidence = Evidence(model, data, threat, tally, clean.logits[: len(data)], training, seed, certified)
+    findings = (*singing(canaries), *open_questions(clean), *check_all(evidence, clean.known[: len(data)]))
+    beside = look_beside(evidence, suite, fitted, sources, records, engine, store, listener)
+    return summarise(evidence, suite, fitted, canaries, findings, decision, beside, time.perf_counter() - started)
 
 
 _SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing
@@ -127,15 +138,3 @@ def try_suite(suite: Suite, norm: Norm, access: Access) -> tuple[Canary, ...]:
     if key not in _SUNG:
         _SUNG[key] = () if norm == "l0" else tuple(sing(name, norm, access, attempt) for name in suite.canaries)
     return _SUNG[key]
-
-
-def try_out(model: Model, x: Tensor) -> None:
-    """Ask a model about a few inputs (n, *d) and check what comes out.
-
-    Raises:
-        ModelError: it fails on them, or its answer isn't (n, K) finite numbers.
-    """
-    if isinstance(model, Classifier):
-        probe(model, x)
-    else:
-        check_logits(model(x.to(model.device, model.dtype)), len(x), model.classes)

@@ -1,6 +1,6 @@
 """What of a suite can be run on a model under a threat model, and what can't."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -10,9 +10,9 @@ from martensite.attacks.natural import SMALLEST
 from martensite.core.errors import AccessError, InputError, ThreatError
 from martensite.evaluation.suite import Suite
 from martensite.models.access import Access, Model
-from martensite.threat import ThreatModel
+from martensite.threat import Norm, ThreatModel
 
-Role = Literal["all", "survivors", "curve"]
+Role = Literal["all", "survivors", "curve", "norm"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class Job:
         name: What the report calls it.
         method: The attack.
         threat: What it may do.
-        role: On every sample, on what is left, or for one point of the security curve.
+        role: On every sample, on what is left, for one point of the security curve, or for distances in another norm.
         multiple: Of the threat model's eps, on the curve.
+        surrogate: Name of the model that is searched, where the one under evaluation only judges; None: it is searched itself.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Job:
     threat: ThreatModel
     role: Role
     multiple: float = 1.0
+    surrogate: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Fitted:
     left_out: tuple[str, ...]
 
 
-def fit(suite: Suite, model: Model, threat: ThreatModel, shape: tuple[int, ...]) -> Fitted:
+def fit(
+    suite: Suite, model: Model, threat: ThreatModel, shape: tuple[int, ...], surrogates: Mapping[str, Model] | None = None
+) -> Fitted:
     """Choose what of a suite fits.
 
     A model that only answers queries gets the suite's attacks by queries as well.
@@ -61,15 +65,16 @@ def fit(suite: Suite, model: Model, threat: ThreatModel, shape: tuple[int, ...])
         model: What will be attacked.
         threat: The threat model.
         shape: Of one input.
+        surrogates: Models for the suite's attacks by transfer, by name.
 
     Raises:
         AccessError, ThreatError: nothing fits; the first attack's reason.
     """
     reasons: list[InputError] = []
 
-    def fits(method: Attack) -> bool:
+    def fits(method: Attack, searched: Model = model, threat: ThreatModel = threat) -> bool:
         try:
-            method.check(model, threat)
+            method.check(searched, threat)
             _check_shape(method, shape)
         except (AccessError, ThreatError) as error:
             reasons.append(error)
@@ -86,11 +91,24 @@ def fit(suite: Suite, model: Model, threat: ThreatModel, shape: tuple[int, ...])
     names = [_name(method, named) for method in named]
     jobs = [Job(name, method, threat, "all") for name, method in zip(names, named, strict=True)]
     first, rest = jobs[: len(named) - len(later)], jobs[len(named) - len(later) :]
+    transferred = [
+        Job(f"{_name(method, list(suite.transfer))} from {name}", method, threat, "all", surrogate=name)
+        for name, source in (surrogates or {}).items()
+        for method in suite.transfer
+        if fits(method, source)
+    ]
+    norms = [
+        job
+        for norm in suite.norms
+        if nearest is not None
+        and norm != threat.norm
+        and fits(nearest, threat=(job := _in_norm(nearest, norm, threat, shape)).threat)
+    ]
     curve: list[Job] = []
     if suite.curve and suite.curve_attack is not None and fits(suite.curve_attack):
         curve = list(_points(suite.curve, suite.curve_attack, threat, prod(shape)))
     return Fitted(
-        jobs=(*first, *curve),
+        jobs=(*first, *transferred, *curve, *norms),
         cascade=tuple(replace(job, role="survivors") for job in rest),
         distances=first[-1] if nearest is not None else None,
         left_out=tuple(dict.fromkeys(error.value for error in reasons)),
@@ -99,8 +117,18 @@ def fit(suite: Suite, model: Model, threat: ThreatModel, shape: tuple[int, ...])
 
 def _check_shape(method: Attack, shape: tuple[int, ...]) -> None:
     """What no ball holds (rotations, weather) is done to images."""
-    if not method.ball and (len(shape) != 3 or min(shape[1:]) < SMALLEST):
-        raise ThreatError(f"{method.kind} is for images and the inputs have shape {shape}", "it needs (C, H, W)")
+    if not method.ball:
+        check_images(method.kind, shape)
+
+
+def check_images(what: str, shape: tuple[int, ...]) -> None:
+    """Refuse inputs that are no images.
+
+    Raises:
+        ThreatError: see above.
+    """
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+        raise ThreatError(f"{what} is for images and the inputs have shape {shape}", "it needs (C, H, W)")
 
 
 def _points(multiples: Iterable[float], method: Attack, threat: ThreatModel, size: int) -> Iterator[Job]:
@@ -109,6 +137,12 @@ def _points(multiples: Iterable[float], method: Attack, threat: ThreatModel, siz
     for multiple in multiples:
         if multiple not in (0.0, 1.0) and least <= multiple * threat.eps <= widest:
             yield Job(method.kind, method, threat.at(multiple * threat.eps), "curve", multiple)
+
+
+def _in_norm(method: Attack, norm: Norm, threat: ThreatModel, shape: tuple[int, ...]) -> Job:
+    """A search for the nearest in another norm: eps is as wide as the box."""
+    unit = ThreatModel(norm=norm, eps=1.0, box=threat.box, constraints=threat.constraints)
+    return Job(f"{method.kind} in {norm}", method, unit.at(unit.ball.diameter(prod(shape), threat.box)), "norm")
 
 
 def _distinct(methods: Iterable[Attack]) -> Iterator[Attack]:

@@ -43,8 +43,8 @@ class Adversarials:
         self.distance = torch.full((len(data),), torch.inf, dtype=torch.float64)
 
     def take(self, piece: Piece, measured: Measured) -> None:
-        """Look at what a piece brought; attacks beyond the ball and points of the curve have their own eps and don't count."""
-        if measured.adversarial is None or piece.job.role == "curve" or not piece.job.method.ball:
+        """Look at what a piece brought; attacks beyond the ball, other norms and points of the curve have an eps of their own."""
+        if measured.adversarial is None or piece.job.role in ("curve", "norm") or not piece.job.method.ball:
             return
         distance = measured.distance[measured.broken]
         rows = piece.rows[measured.broken]

@@ -62,11 +62,14 @@ def measure_until(
     at_least: float,
     work: Work,
     fitted: Fitted,
+    known: Tensor,
     engine: Engine | None = None,
     listener: Listener = silent,
     found: Keeper | None = None,
 ) -> tuple[Tally, Decision]:
     """Take samples block by block, in the order of the work's data, until it is sure whether so many are robust.
+
+    Those whose clean input got no answer, all but (n,) ``known``, are errors without being attacked.
 
     Raises:
         ConfigError: ``at_least`` outside (0, 1).
@@ -77,9 +80,9 @@ def measure_until(
     tally = Tally(n, fitted.jobs)
     while seen < n:
         block = torch.arange(seen, min(n, seen + max(BLOCK, int(GROWTH * seen))))
-        measure(work, fitted, engine, listener, found, tally, block)
+        measure(work, fitted, engine, listener, found, tally, block[known[block]])
         seen += len(block)
-        part = tally.first(seen)
+        part = tally.part(slice(0, seen))
         verdict = decide(part.outcomes().count("robust"), seen, at_least, ALPHA)
         if verdict != "INCONCLUSIVE":
             break

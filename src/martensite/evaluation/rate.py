@@ -39,3 +39,10 @@ class Rate(Config):
 
     def __str__(self) -> str:
         return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class CurvePoint(Config):
+    """Accuracy at one eps of a security curve; eps 0 is clean accuracy."""
+
+    eps: float
+    accuracy: Rate

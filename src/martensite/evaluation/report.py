@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from martensite.certification import CertificateRecord
 from martensite.core.config import Config
@@ -19,10 +19,16 @@ from martensite.evaluation.anytime import Decision
 from martensite.evaluation.calibration import Calibration
 from martensite.evaluation.canary import Canary
 from martensite.evaluation.classes import ClassRow
+from martensite.evaluation.clever import CleverSummary
+from martensite.evaluation.corruption import CorruptionError
 from martensite.evaluation.diagnostic import Diagnostic
-from martensite.evaluation.distances import DistanceSummary
+from martensite.evaluation.distances import DistanceSummary, NormRow
+from martensite.evaluation.rate import CurvePoint as CurvePoint
 from martensite.evaluation.rate import Rate as Rate
+from martensite.evaluation.surrogate import SurrogateRecord
 from martensite.evaluation.traces import LossTrace
+from martensite.evaluation.transferability import TransferMatrix
+from martensite.evaluation.variation import Variation
 from martensite.threat import ThreatModel
 
 Outcome = Literal["robust", "broken", "misclassified", "error"]
@@ -51,6 +57,22 @@ class Report(Config):
             raise ArtifactError(f"{path} is no {cls.__name__}: {first}", "it is truncated, or another kind of file") from None
 
 
+def upgraded(document: Any, name: str, current: int) -> Any:
+    """A report's document as one of the current version: older ones lack what came later, and defaults say so.
+
+    Raises:
+        ConfigError: written by a later version.
+    """
+    version_ = document.get("schema_version", current) if isinstance(document, dict) else current
+    if isinstance(version_, int) and not isinstance(version_, bool) and version_ > current:
+        raise ConfigError(
+            f"this {name} has schema version {version_}", f"versions 1 to {current} are known", "read it with a later martensite"
+        )
+    if isinstance(version_, int) and 1 <= version_ < current:
+        return {**document, "schema_version": current}
+    return document
+
+
 class AttackRow(Config):
     """One attack of a suite.
 
@@ -69,6 +91,7 @@ class AttackRow(Config):
         attacked: Samples it ran on, correct without an attack; None in reports of older versions.
         in_threat: False: an attack by its own transformations (rotations, weather), which no ball holds. It stands beside the
             threat model and counts for nothing in the worst case.
+        surrogate: The model that its adversarials were made on, to be judged on this one; None: this one itself.
     """
 
     name: str
@@ -82,18 +105,12 @@ class AttackRow(Config):
     scope: Literal["all", "survivors"] = "all"
     attacked: int | None = None
     in_threat: bool = True
+    surrogate: str | None = None
 
     @property
     def success_rate(self) -> Rate | None:
         """Share of the samples it ran on that it broke, with the exact interval; None if it ran on none, or nobody counted."""
         return Rate.of(self.broken, self.attacked) if self.attacked else None
-
-
-class CurvePoint(Config):
-    """Accuracy at one eps of a security curve; eps 0 is clean accuracy."""
-
-    eps: float
-    accuracy: Rate
 
 
 class DataRecord(Config):
@@ -131,8 +148,11 @@ class Environment(Config):
 class RobustnessReport(Report):
     """One model, one dataset, one threat model, one suite of attacks.
 
+    Version 2 of the schema added fields, all with defaults; a report of version 1 is read as one of version 2 without them.
+
     Attributes:
         model_digest: Of weights and input conventions.
+        suite_digest: Of the suite as it was run, attacks and their parameters; None in reports of older versions.
         clean_accuracy: Without an attack.
         robust_accuracy: Worst case over the attacks, sample by sample.
         attacks: One row an attack, in the order they ran.
@@ -149,6 +169,12 @@ class RobustnessReport(Report):
         minimal: Distances of the nearest adversarials; None in reports of older versions.
         calibration: How far confidence is from accuracy; None for a model that was only queried, or gives probabilities.
         traces: Loss over steps of the searches by projected ascent. Empty in reports of older versions.
+        surrogates: Models that adversarials were made on to be judged on this one.
+        transfer: How far adversarials made on this model and on the surrogates break one another.
+        corruption: Errors on corrupted images, where the suite asks for them.
+        clever: CLEVER scores of a few samples, where the suite asks for them.
+        norms: Distances and curves in every norm that the suite names, by a search for the nearest.
+        variation: Robust accuracy over several seeds of the attacks, where several were run.
         decision: Where the run was to stop as soon as it is sure whether robust accuracy is at least so much.
         diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
@@ -156,11 +182,12 @@ class RobustnessReport(Report):
         timing: Seconds by attack, and in all; differs from run to run.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     model_digest: str
     data: DataRecord
     threat: ThreatModel
     suite: str
+    suite_digest: str | None = None
     seed: int
     clean_accuracy: Rate
     robust_accuracy: Rate
@@ -176,12 +203,23 @@ class RobustnessReport(Report):
     minimal: DistanceSummary | None = None
     calibration: Calibration | None = None
     traces: tuple[LossTrace, ...] = ()
+    surrogates: tuple[SurrogateRecord, ...] = ()
+    transfer: TransferMatrix | None = None
+    corruption: CorruptionError | None = None
+    clever: CleverSummary | None = None
+    norms: tuple[NormRow, ...] = ()
+    variation: Variation | None = None
     decision: Decision | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, document: Any) -> Any:
+        return upgraded(document, cls.__name__, 2)
 
     @property
     def invalid(self) -> tuple[Diagnostic, ...]:

@@ -3,28 +3,10 @@
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from martensite.core.config import Config
 from martensite.core.errors import ConfigError
 from martensite.evaluation.rate import Rate
 from martensite.evaluation.report import RobustnessReport
-
-
-class Variation(Config):
-    """Robust accuracy over several seeds of the attacks.
-
-    Attributes:
-        seeds: In the order of ``values``.
-        values: Robust accuracies.
-        mean: Their mean.
-        deviation: Their standard deviation (n - 1); None of a single one.
-        worst: Samples that withstand under every seed: all the runs are one attack with as many restarts.
-    """
-
-    seeds: tuple[int, ...]
-    values: tuple[float, ...]
-    mean: float
-    deviation: float | None
-    worst: Rate
+from martensite.evaluation.variation import Variation
 
 
 def variation(reports: Sequence[RobustnessReport]) -> Variation:
@@ -33,7 +15,7 @@ def variation(reports: Sequence[RobustnessReport]) -> Variation:
     Raises:
         ConfigError: none, or reports about different things.
     """
-    about = {(one.model_digest, one.data.digest, str(one.threat), one.suite) for one in reports}
+    about = {(one.model_digest, one.data.digest, str(one.threat), one.suite, one.suite_digest) for one in reports}
     if len(about) != 1:
         raise ConfigError(f"reports are about {len(about)} different things", "only the seed may differ", "evaluate anew")
     values = [one.robust_accuracy.value for one in reports]
@@ -45,3 +27,12 @@ def variation(reports: Sequence[RobustnessReport]) -> Variation:
         deviation=stdev(values) if len(values) > 1 else None,
         worst=Rate.of(sum(held), len(held)),
     )
+
+
+def varied(reports: Sequence[RobustnessReport]) -> RobustnessReport:
+    """The first report, with what the other seeds say of it.
+
+    Raises:
+        ConfigError: see `variation`.
+    """
+    return reports[0].model_copy(update={"variation": variation(reports)})

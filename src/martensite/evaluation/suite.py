@@ -4,15 +4,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from martensite.attacks import ATTACKS, Attack
-from martensite.core.config import Config, nearest
+from martensite.attacks import ATTACKS, MIFGSM, PGD, Attack
+from martensite.core.config import Config, canonical_json, nearest
 from martensite.core.errors import ConfigError
+from martensite.core.files import sha256
 from martensite.core.registry import member_of
 from martensite.evaluation.canary import Name
+from martensite.evaluation.clever import Clever
+from martensite.evaluation.corruption import Corrupting
+from martensite.evaluation.surrogate import Distillation
+from martensite.threat import Norm
 
 
 class Suite(Config):
-    """Attacks in three roles: on every sample, on what is left, and for distances.
+    """Attacks in three roles: on every sample, on what is left, and for distances; and what is measured beside them.
 
     What doesn't fit a model or a norm is left out, and the report says so (see `fit`).
 
@@ -25,6 +30,11 @@ class Suite(Config):
         curve_attack: What the other points are measured with, or checked if there are distances.
         canaries: Built-in models with known answers, on which the suite is tried before its figures count (see `canaries`).
         queries: What takes the place of attacks by gradients where the model only answers queries, in the order of the cascade.
+        transfer: On every surrogate that there is, and judged on the model; without a surrogate they don't run.
+        surrogate: Trains one on the fly from the model's answers; None: only those that the caller gives.
+        norms: In which distances and curves are measured as well, by ``distances``, which needs no eps.
+        corruption: Corruption errors of images; None: none.
+        clever: CLEVER scores of a few samples; None: none.
     """
 
     name: str
@@ -35,6 +45,16 @@ class Suite(Config):
     curve_attack: Annotated[Attack, member_of(ATTACKS)] | None = None
     canaries: tuple[Name, ...] = ()
     queries: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = ()
+    transfer: tuple[Annotated[Attack, member_of(ATTACKS)], ...] = (MIFGSM(), PGD(loss="margin"))
+    surrogate: Distillation | None = None
+    norms: tuple[Norm, ...] = ()
+    corruption: Corrupting | None = None
+    clever: Clever | None = None
+
+    @property
+    def digest(self) -> str:
+        """``"sha256:..."`` of everything in it."""
+        return sha256(canonical_json(self.model_dump(mode="json")).encode())
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a suite that would measure nothing."""
@@ -48,6 +68,8 @@ class Suite(Config):
             raise ConfigError(
                 f"distances is {self.distances.kind}", "only a minimum-norm attack measures distances", "e.g. distances: fmn"
             )
+        if self.norms and self.distances is None:
+            raise ConfigError(f"norms are {list(self.norms)}", "distances are measured in them", "add distances, e.g. fmn")
         if self.curve and self.curve_attack is None and self.distances is None:
             raise ConfigError(
                 f"suite {self.name!r} has a curve", "a curve needs its attack", "add curve_attack, e.g. {kind: pgd}"

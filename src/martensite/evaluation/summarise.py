@@ -8,6 +8,7 @@ from torch import Tensor
 from martensite.attacks.trust import PROBABILITIES, probabilities
 from martensite.data.dataset import Dataset
 from martensite.evaluation.anytime import Decision, anytime_rate
+from martensite.evaluation.beside import Beside
 from martensite.evaluation.calibration import Calibration, expected_calibration_error
 from martensite.evaluation.canary import Canary
 from martensite.evaluation.classes import by_class
@@ -33,6 +34,7 @@ def summarise(
     canaries: tuple[Canary, ...],
     findings: tuple[Diagnostic, ...],
     decision: Decision | None,
+    beside: Beside,
     seconds: float,
 ) -> RobustnessReport:
     """The typed report.
@@ -44,6 +46,7 @@ def summarise(
         canaries: How they came out.
         findings: Of the self-checks.
         decision: Where the run was to stop at one.
+        beside: What was measured beside the attacks.
         seconds: Wall time.
     """
     model, data, threat, tally = evidence.model, evidence.data, evidence.threat, evidence.tally
@@ -61,6 +64,7 @@ def summarise(
             "data": record(data),
             "threat": threat,
             "suite": suite.name,
+            "suite_digest": suite.digest,
             "seed": evidence.seed,
             "clean_accuracy": clean,
             "robust_accuracy": worst,
@@ -70,12 +74,17 @@ def summarise(
             "broken_by": tally.broken_by(),
             "distances": tuple(distance if isfinite(distance) else None for distance in tally.nearest.tolist()),
             "access": access[model.access],
-            "left_out": fitted.left_out,
+            "left_out": (*fitted.left_out, *beside.left_out),
             "canaries": canaries,
             "classes": by_class(data.y.tolist(), data.class_names, tally.correct.tolist(), [o == "robust" for o in outcomes]),
             "minimal": summarise_distances(tally.nearest, tally.correct, data.x, threat),
             "calibration": _calibration(evidence),
             "traces": tuple(_traces(tally)),
+            "surrogates": beside.surrogates,
+            "transfer": beside.transfer,
+            "corruption": beside.corruption,
+            "clever": beside.clever,
+            "norms": beside.norms,
             "decision": decision,
             "diagnostics": findings,
             "warnings": (*_outputs(model, evidence.logits), *tally.warnings()),

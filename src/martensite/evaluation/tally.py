@@ -52,11 +52,11 @@ class JobTally:
             key = (*searches[place], searches[:place].count(searches[place]))  # an ensemble may have two of one name
             self.traces[key] = self.traces[key] + one if key in self.traces else one
 
-    def first(self, n: int) -> "JobTally":
-        """The same of the first n samples; costs are those of the whole."""
+    def part(self, rows: Tensor | slice) -> "JobTally":
+        """The same of some of the samples; costs are those of the whole."""
         part = copy(self)
         for name in ("ran", "correct", "broken", "error", "distance", "confidence"):
-            setattr(part, name, getattr(self, name)[:n])
+            setattr(part, name, getattr(self, name)[rows])
         return part
 
     @property
@@ -76,24 +76,25 @@ class Tally:
     Attributes:
         own: The suite's attacks in its order.
         curve: The points of the security curve that were measured on their own.
-        correct: (n,) bool, without an attack, by the first job.
+        norms: Searches for the nearest in other norms.
     """
 
     def __init__(self, n: int, jobs: Iterable[Job]) -> None:
         self.n = n
         self.own: list[JobTally] = []
         self.curve: list[JobTally] = []
+        self.norms: list[JobTally] = []
         self.add(jobs)
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Make room for further jobs, in the suite's order."""
         for job in jobs:
-            (self.curve if job.role == "curve" else self.own).append(JobTally(job, self.n))
+            {"curve": self.curve, "norm": self.norms}.get(job.role, self.own).append(JobTally(job, self.n))
 
-    def first(self, n: int) -> "Tally":
-        """The same of the first n samples: the others were not measured."""
-        part = Tally(n, ())
-        part.own, part.curve = ([one.first(n) for one in tallies] for tallies in (self.own, self.curve))
+    def part(self, rows: Tensor | slice) -> "Tally":
+        """The same of some of the samples: int64 positions, a mask (n,), or a slice."""
+        part = Tally(len(torch.arange(self.n)[rows]), ())
+        part.own, part.curve, part.norms = ([one.part(rows) for one in all_] for all_ in (self.own, self.curve, self.norms))
         return part
 
     def confidence(self, clean: Tensor) -> Tensor:
@@ -110,15 +111,26 @@ class Tally:
 
     def holds(self, job: Job) -> bool:
         """Whether there is room for that job."""
-        return any(tally.job is job for tally in (*self.own, *self.curve))
+        return any(tally.job is job for tally in (*self.own, *self.curve, *self.norms))
 
     def of(self, job: Job) -> JobTally:
         """That job's."""
-        return next(tally for tally in (*self.own, *self.curve) if tally.job is job)
+        return next(tally for tally in (*self.own, *self.curve, *self.norms) if tally.job is job)
+
+    @property
+    def known(self) -> Tensor:
+        """(n,) bool: the model answered about the clean input when some attack began."""
+        return torch.stack([tally.ran & (tally.correct | ~tally.error) for tally in self.own]).any(0)
 
     @property
     def correct(self) -> Tensor:
-        return self.own[0].correct
+        """(n,) bool, without an attack, by the first job whose question about the clean input was answered."""
+        found, known = (torch.zeros(self.n, dtype=torch.bool) for _ in range(2))
+        for tally in self.own:
+            told = tally.ran & (tally.correct | ~tally.error) & ~known
+            found |= told & tally.correct
+            known |= told
+        return found
 
     @property
     def judging(self) -> list[JobTally]:
@@ -140,11 +152,11 @@ class Tally:
 
     @property
     def error(self) -> Tensor:
-        """(n,) bool: some attack could not be run on it, and none broke it."""
+        """(n,) bool: the clean input got no answer, or some attack could not be run on it and none broke it."""
         found = torch.zeros(self.n, dtype=torch.bool)
         for tally in self.judging:
             found |= tally.error
-        return found & self.correct & ~self.broken
+        return (found & self.correct & ~self.broken) | ~self.known
 
     @property
     def nearest(self) -> Tensor:
@@ -154,7 +166,7 @@ class Tally:
             # Success was judged within float32's rounding of eps: beyond it no distance is reported for it.
             capped = torch.where(tally.broken, tally.distance.clamp(max=tally.job.threat.eps), tally.distance)
             found = torch.minimum(found, capped)
-        return torch.where(self.correct, found, 0.0)
+        return torch.where(self.correct | ~self.known, found, 0.0)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """One a sample."""
@@ -198,6 +210,7 @@ class Tally:
                     scope="all" if tally.job.role == "all" else "survivors",
                     attacked=int((tally.ran & self.correct).sum()),
                     in_threat=tally.method.ball,
+                    surrogate=tally.job.surrogate,
                 )
             )
         return tuple(made)
@@ -205,9 +218,9 @@ class Tally:
     def warnings(self) -> tuple[str, ...]:
         """Failures, and gradients that vanish."""
         found: list[str] = []
-        for tally in (*self.own, *self.curve):
+        for tally in (*self.own, *self.curve, *self.norms):
             found += tally.messages
-            if tally.method.needs >= Access.GRADIENTS:
+            if tally.method.needs >= Access.GRADIENTS and tally.job.surrogate is None:
                 found += gradient_warning(tally.method.kind, tally.counts["flat"], tally.counts["seen"])
         return tuple(dict.fromkeys(found))
 
@@ -217,12 +230,12 @@ class Tally:
             f"{tally.job.name} at eps {tally.job.threat.eps:.4g}: the verifier rejected {tally.counts['rejected']} of its "
             "candidates, which lay outside what the threat model allows; that is a fault of the attack, and says nothing about "
             "the model"
-            for tally in (*self.own, *self.curve)
+            for tally in (*self.own, *self.curve, *self.norms)
             if tally.counts["rejected"]
         )
 
 
 def _outcome(correct: bool, broken: bool, error: bool) -> Outcome:
-    if not correct:
-        return "misclassified"
-    return "broken" if broken else "error" if error else "robust"
+    if correct:
+        return "broken" if broken else "error" if error else "robust"
+    return "error" if error else "misclassified"

@@ -20,7 +20,7 @@ class TransferMatrix(Config):
         names: Of the models.
         attack: The attack's configuration.
         rates: Row: the model that was searched; column: the model that was judged. Of the samples that the judged one gets right,
-            the share that is broken; None where it gets none right.
+            the share that is broken; None where it gets none right, or where the searched one grants too little to be searched.
     """
 
     names: tuple[str, ...]
@@ -36,9 +36,12 @@ def transfer_matrix(
     Raises:
         MartensiteError: see `attacks.transfer`.
     """
-    rows = []
+    rows: list[tuple[Rate | None, ...]] = []
     for source in models.values():
-        row = []
+        row: list[Rate | None] = []
+        if source.access < method.needs:
+            rows.append((None,) * len(models))
+            continue
         for target in models.values():
             result = transfer(method, [source], target, data.x, data.y, threat, seed=seed)
             right = int(result.correct.sum())

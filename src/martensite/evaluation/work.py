@@ -5,7 +5,8 @@ to its samples (see `core.rng`), so how the samples are divided into shards chan
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from martensite.attacks import AttackResult, attack
 from martensite.attacks.trace import Trace
 from martensite.core.config import canonical_json
+from martensite.core.errors import ModelError, UnreachableError
 from martensite.core.files import sha256, write_bytes
 from martensite.data.dataset import Dataset
 from martensite.evaluation.answers import answers
@@ -78,6 +80,7 @@ class Work:
         seed: Of all randomness.
         store: Folder for finished pieces and batches; None: nothing is kept.
         keep: Adversarials travel with the piece.
+        surrogates: Models that are searched instead of the one under attack, by name.
     """
 
     model: Model
@@ -85,6 +88,7 @@ class Work:
     seed: int
     store: Path | None = None
     keep: bool = False
+    surrogates: Mapping[str, Model] = field(default_factory=dict)
 
     def __call__(self, piece: Piece) -> Measured:
         """Run it, or read it where an earlier run left it."""
@@ -93,19 +97,28 @@ class Work:
             return found
         batches = self.store / "batches" if self.store is not None and isinstance(self.model, Classifier) else None
         job, rows = piece.job, piece.rows
-        result = attack(
-            job.method,
-            self.model,
-            self.data.x[rows],
-            self.data.y[rows],
-            job.threat,
-            seed=self.seed,
-            indices=rows,
-            store=batches,
-            trace=job.role != "curve",
-        )
+        only_queries = self.model.access < Access.GRADIENTS
+        try:
+            result = attack(
+                job.method,
+                self.model,
+                self.data.x[rows],
+                self.data.y[rows],
+                job.threat,
+                surrogate=self._searched(job),
+                seed=self.seed,
+                indices=rows,
+                store=batches,
+                trace=job.role in ("all", "survivors") and job.surrogate is None,
+            )
+        except UnreachableError:
+            raise
+        except ModelError as error:
+            if not only_queries:
+                raise
+            return _nothing(len(rows), error)
         measured = _reduce(job, result, self._confidence(result), self.keep)
-        if file is not None:
+        if file is not None and not (only_queries and bool(result.error.any())):  # what was not answered may be the next time
             _write(file, measured)
         return measured
 
@@ -114,7 +127,11 @@ class Work:
             return torch.full((len(result.correct),), torch.nan)
         return answers(self.model, result.adversarial).softmax(1).amax(1).float()
 
+    def _searched(self, job: Job) -> Model | None:
+        return None if job.surrogate is None else self.surrogates[job.surrogate]
+
     def _name(self, piece: Piece) -> str:
+        searched = self._searched(piece.job)
         title = {
             "model": identity(self.model),
             "data": self.data.digest,
@@ -123,6 +140,7 @@ class Work:
             "rows": sha256(piece.rows.numpy().tobytes()),
             "seed": self.seed,
             "keep": self.keep,
+            "surrogate": None if searched is None else identity(searched),
         }
         return sha256(canonical_json(title).encode()).removeprefix("sha256:")[:32]
 
@@ -134,7 +152,7 @@ def _reduce(job: Job, result: AttackResult, confidence: Tensor, keep: bool) -> M
         distance = torch.where(broken, distance, torch.inf)
     elif job.method.ball:  # a search for the nearest may end beyond eps, at an adversarial all the same
         distance = torch.where(result.error & ~broken, torch.inf, distance)
-    distance = torch.where(result.correct, distance, 0.0)
+    distance = torch.where(result.correct, distance, torch.where(result.error, torch.inf, 0.0))
     counts = {name: getattr(result, name) for name in COUNTS}
     kept = result.adversarial[broken] if keep else None
     return Measured(
@@ -149,6 +167,13 @@ def _reduce(job: Job, result: AttackResult, confidence: Tensor, keep: bool) -> M
         adversarial=kept,
         traces=result.traces,
     )
+
+
+def _nothing(n: int, error: ModelError) -> Measured:
+    """Of n samples about none of which the model answered."""
+    no = torch.zeros(n, dtype=torch.bool)
+    far, unsure = torch.full((n,), torch.inf, dtype=torch.float64), torch.full((n,), torch.nan)
+    return Measured(no, no, ~no, far, 0, 0, 0, 0, 0, seconds=0.0, messages=(error.value,), confidence=unsure)
 
 
 def _write(file: Path, measured: Measured) -> None:

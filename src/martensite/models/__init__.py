@@ -12,6 +12,7 @@ from martensite.models.layers import Layers
 from martensite.models.madry_cnn import MadryCNN
 from martensite.models.mlp import MLP
 from martensite.models.onnx_file import load_onnx
+from martensite.models.patience import ask_patiently
 from martensite.models.preact_resnet18 import PreActResNet18
 from martensite.models.resnet18 import ResNet18
 from martensite.models.small_cnn import SmallCNN
@@ -41,6 +42,7 @@ __all__ = [
     "TradesCNN",
     "ViTTiny",
     "WideResNet",
+    "ask_patiently",
     "build",
     "check_logits",
     "connect",

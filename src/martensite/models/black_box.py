@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from martensite.core.errors import AccessError, ModelError
+from martensite.core.errors import AccessError, MartensiteError, ModelError, QueryError
 from martensite.models.access import Access
 from martensite.models.classifier import check_logits
 from martensite.threat.ball import Box
@@ -31,6 +31,7 @@ class BlackBox:
     Raises:
         AccessError: gradients are promised, which a callable doesn't have.
         ModelError: fewer than two classes, an empty box; when called, an input or an output of the wrong shape or type.
+        QueryError: when called, if the callable raises.
     """
 
     def __init__(
@@ -69,11 +70,23 @@ class BlackBox:
                 f"it takes {self.shape}",
                 "check the input's shape",
             )
-        # A copy: a callable that normalises in place must not reach the caller's tensor.
-        output = np.asarray(self.predict(x.detach().to("cpu", self.dtype).numpy().copy()))
+        output = np.asarray(self._asked(x))
         if self.access == Access.DECISIONS:
             return F.one_hot(self._decisions(output, len(x)), self.classes).to(self.dtype)
         return self._scores(output, len(x))
+
+    def _asked(self, x: Tensor) -> Any:
+        try:
+            # A copy: a callable that normalises in place must not reach the caller's tensor.
+            return self.predict(x.detach().to("cpu", self.dtype).numpy().copy())
+        except (MartensiteError, MemoryError):
+            raise
+        except Exception as error:  # theirs: what a service, a library or a socket raises, nobody can list
+            raise QueryError(
+                f"the model's callable raised {type(error).__name__}: {error}",
+                "a failed query is no answer",
+                "mend the callable, or what it asks",
+            ) from error
 
     def _scores(self, output: npt.NDArray[Any], n: int) -> Tensor:
         if output.dtype.kind not in "fiub":

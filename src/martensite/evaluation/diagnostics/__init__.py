@@ -5,8 +5,11 @@ Wagner 2018, "Obfuscated gradients give a false sense of security", arXiv:1802.0
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from martensite.core.errors import ModelError
+from torch import Tensor
+
+from martensite.core.errors import ModelError, UnreachableError
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics.black_box_beats_white_box import black_box_beats_white_box
 from martensite.evaluation.diagnostics.contradiction import contradiction
@@ -39,13 +42,29 @@ CHECKS = (
     training_mode,
 )
 
-__all__ = ["CHECKS", "Evidence", "tried"]
+__all__ = ["CHECKS", "Evidence", "check_all", "tried"]
+
+
+def check_all(evidence: Evidence, known: Tensor) -> tuple[Diagnostic, ...]:
+    """What every check finds, on the samples (n,) bool whose clean input the model answered."""
+    if not bool(known.all()):
+        rows = known.nonzero().flatten()
+        evidence = replace(
+            evidence,
+            data=evidence.data.subset(rows),
+            tally=evidence.tally.part(rows),
+            logits=evidence.logits[rows],
+            certified=None if evidence.certified is None else evidence.certified[rows],
+        )
+    return tuple(finding for check in CHECKS if (finding := tried(check, evidence)) is not None)
 
 
 def tried(check: Callable[[Evidence], Diagnostic | None], evidence: Evidence) -> Diagnostic | None:
     """What a check finds; one whose queries fail says so, and stops nothing."""
     try:
         return check(evidence)
+    except UnreachableError:
+        raise
     except ModelError as error:
         return Diagnostic(
             name=check.__name__,

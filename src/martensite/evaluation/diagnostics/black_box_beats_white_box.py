@@ -11,8 +11,8 @@ FEW, SURE = 0.01, 0.02  # of the samples that gradients left: what luck explains
 
 def black_box_beats_white_box(evidence: Evidence) -> Diagnostic | None:
     """Samples that attacks by gradients left, and an attack by scores or labels broke."""
-    white = [one for one in evidence.tally.judging if by_gradients(one.method)]
-    black = [one for one in evidence.tally.judging if not by_gradients(one.method)]
+    white = [one for one in evidence.tally.judging if by_gradients(one)]
+    black = [one for one in evidence.tally.judging if not by_gradients(one)]
     if not white or not black:
         return None
     left = evidence.tally.correct & ~torch.stack([one.broken for one in white]).any(0)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from martensite.attacks import Attack
 from martensite.data.dataset import Dataset
 from martensite.evaluation.tally import JobTally, Tally
 from martensite.models import Access, Model
@@ -39,17 +38,17 @@ class Evidence:
 
     def one_step(self) -> list[JobTally]:
         """Attacks of a single gradient step that ran on every sample."""
-        return [one for one in self.tally.judging if one.job.role == "all" and one.method.kind in ONE_STEP]
+        return [one for one in self.tally.judging if one.job.role == "all" and one.method.kind in ONE_STEP and by_gradients(one)]
 
     def iterative(self) -> list[JobTally]:
         """Attacks by gradients in many steps, inside the ball, that ran on every sample."""
         return [
             one
             for one in self.tally.judging
-            if one.job.role == "all" and by_gradients(one.method) and one.method.bounded and one.method.kind not in ONE_STEP
+            if one.job.role == "all" and by_gradients(one) and one.method.bounded and one.method.kind not in ONE_STEP
         ]
 
 
-def by_gradients(method: Attack) -> bool:
-    """Whether an attack needs gradients."""
-    return method.needs >= Access.GRADIENTS
+def by_gradients(one: JobTally) -> bool:
+    """Whether an attack follows the model's own gradients, not those of a surrogate."""
+    return one.method.needs >= Access.GRADIENTS and one.job.surrogate is None

@@ -9,7 +9,7 @@ MOST = 0.5  # of the samples, above which an attack can't be said to have search
 
 def flat_gradients(evidence: Evidence) -> Diagnostic | None:
     """Invalid if no attack by gradients had one to follow on most samples; a warning if only some hadn't."""
-    asked = [one for one in evidence.tally.judging if by_gradients(one.method) and one.counts["seen"]]
+    asked = [one for one in evidence.tally.judging if by_gradients(one) and one.counts["seen"]]
     shares = {one.job.name: one.counts["flat"] / one.counts["seen"] for one in asked}
     flat = {name: share for name, share in shares.items() if share > FLAT}
     if not flat:

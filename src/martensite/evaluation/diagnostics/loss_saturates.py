@@ -11,7 +11,7 @@ def loss_saturates(evidence: Evidence) -> Diagnostic | None:
     """Correct samples whose probability is exactly 1 in float32."""
     correct = evidence.tally.correct
     logits = evidence.logits[correct]
-    attacks = [one.method for one in evidence.tally.judging if by_gradients(one.method)]
+    attacks = [one.method for one in evidence.tally.judging if by_gradients(one)]
     if not attacks or not len(logits):
         return None
     certain = int((logits.float().softmax(1).amax(1) == 1.0).sum())

@@ -13,7 +13,8 @@ def more_steps_gain(evidence: Evidence) -> Diagnostic | None:
     own = evidence.tally.judging
     for place in reversed(range(1, len(own))):
         long = own[place]
-        shorter = [one for one in own[:place] if one.method.kind == long.method.kind and _passes(one) < _passes(long)]
+        before = [one for one in own[:place] if one.job.surrogate is None]
+        shorter = [one for one in before if one.method.kind == long.method.kind and _passes(one) < _passes(long)]
         attacked = int((long.ran & evidence.tally.correct).sum())
         if long.job.role != "survivors" or not shorter or not attacked:
             continue

@@ -14,7 +14,8 @@ LOST = 0.02  # share that may be left by bad luck
 def whole_box_unbroken(evidence: Evidence) -> Diagnostic | None:
     """The suite's attacks on a few samples at the largest eps there is; not under constraints, which may leave nowhere to go."""
     rows = evidence.tally.correct.nonzero().flatten()[:SAMPLES]
-    methods = [one.method for one in evidence.tally.judging if one.method.bounded and one.job.role == "all"]
+    own = [one for one in evidence.tally.judging if one.job.role == "all" and one.job.surrogate is None]
+    methods = [one.method for one in own if one.method.bounded]
     if not len(rows) or not methods or evidence.threat.constraints is not None:
         return None
     x, y = evidence.data.x[rows], evidence.data.y[rows]
