@@ -9,6 +9,7 @@ import typer
 
 from martensite import __version__
 from martensite.cli import (
+    access,
     approve,
     attack,
     attest,
@@ -16,6 +17,7 @@ from martensite.cli import (
     certify,
     compare,
     convert,
+    deploy,
     evaluate,
     gate,
     harden,
@@ -25,6 +27,7 @@ from martensite.cli import (
     run,
     scan,
     schema,
+    serve,
     sign,
     sweep,
     train,
@@ -61,6 +64,7 @@ for module in (
     approve,
     bom,
     gate,
+    serve,
     report,
     schema,
     scan,
@@ -69,6 +73,8 @@ for module in (
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
 app.add_typer(policy.app)
+app.add_typer(access.app)
+app.add_typer(deploy.app)
 
 
 @app.callback(invoke_without_command=True)

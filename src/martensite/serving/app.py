@@ -16,7 +16,7 @@ from martensite.serving.fleet import Fleet
 from martensite.serving.observer import Reply
 from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
-from martensite.serving.routes import health, infer, metadata, repository
+from martensite.serving.routes import health, infer, metadata, page, repository
 from martensite.serving.routes.errors import refuse
 
 log = logging.getLogger("martensite.serving")
@@ -51,7 +51,7 @@ def create_app(fleet: Fleet) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.fleet = fleet
-    for group in (health, metadata, infer, repository):
+    for group in (health, metadata, infer, repository, page):
         app.include_router(group.router)
 
     @app.exception_handler(Refusal)

@@ -10,15 +10,18 @@ import numpy.typing as npt
 import torch
 
 from martensite.core.errors import ConfigError, ModelError
+from martensite.defenses import Defended
 from martensite.models import Classifier
+from martensite.serving.outcome import Outcome
 
 Kind = Literal["torch", "onnxruntime"]
-Backend = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Backend = Callable[[npt.NDArray[np.float32]], Outcome]
+Logits = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 TOLERANCE = 1e-3  # of the largest logit: ONNX Runtime adds up in another order
 
 
 def make_backend(kind: Kind, model: Classifier, probe: npt.NDArray[np.float32]) -> Backend:
-    """The function from inputs (n, *d) float32 to logits (n, K) float32.
+    """The function from inputs (n, *d) float32 to what the model makes of them, its defences included.
 
     Args:
         kind: Which.
@@ -27,20 +30,25 @@ def make_backend(kind: Kind, model: Classifier, probe: npt.NDArray[np.float32]) 
 
     Raises:
         ConfigError: onnxruntime isn't installed.
-        ModelError: the network can't be exported, or computes something else there.
+        ModelError: the network can't be exported, computes something else there, or has defences, which torch computes.
     """
+    if isinstance(model, Defended):
+        if kind != "torch":
+            names = ", ".join(model.defence.names)
+            raise ModelError(f"the model has the defences {names}", "they are computed by torch", "use the back end torch")
+        return lambda x: Outcome.of(model.respond(torch.from_numpy(x)))
     plain = _torch(model)
     if kind == "torch":
-        return plain
+        return lambda x: Outcome.plain(plain(x))
     other = _onnxruntime(model, probe)
     expected, found = plain(probe), other(probe)
     off = float(np.abs(expected - found).max()) if found.shape == expected.shape else float("inf")
     if not off <= TOLERANCE * max(float(np.abs(expected).max()), 1e-6):
         raise ModelError(f"ONNX Runtime's logits are off by {off:.2g}", "both back ends are the same model", "use torch")
-    return other
+    return lambda x: Outcome.plain(other(x))
 
 
-def _torch(model: Classifier) -> Backend:
+def _torch(model: Classifier) -> Logits:
     dtype, device = model.dtype, model.device
 
     def compute(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -51,7 +59,7 @@ def _torch(model: Classifier) -> Backend:
     return compute
 
 
-def _onnxruntime(model: Classifier, probe: npt.NDArray[np.float32]) -> Backend:
+def _onnxruntime(model: Classifier, probe: npt.NDArray[np.float32]) -> Logits:
     try:
         import onnx  # noqa: F401
         import onnxruntime

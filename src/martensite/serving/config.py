@@ -11,7 +11,8 @@ from martensite.serving.backends import Kind
 from martensite.serving.batching import Batching
 from martensite.serving.body import Limits
 from martensite.serving.evidence import Evidence
-from martensite.serving.gatekeeper import Access
+from martensite.serving.gatekeeper import LOCAL, Access
+from martensite.serving.ledger import Audit
 from martensite.serving.output import Output
 from martensite.serving.queries import Queries
 
@@ -121,8 +122,10 @@ class ServeConfig(Config):
         models: One or several.
         access: API keys.
         tls: None: plain HTTP.
+        audit: The audit log; None: none is written.
         limits: Of requests.
         connections: Most at a time.
+        keep_alive: Seconds that a connection without a request stays open.
         grace: Seconds that requests have left when the server is told to stop.
         threads: Of torch; None: as many as torch takes.
         fail: A model that isn't proven ends the server, or leaves it running, not ready, with the reason.
@@ -134,6 +137,7 @@ class ServeConfig(Config):
     models: tuple[ModelConfig, ...] = Field(min_length=1)
     access: Access = Field(default_factory=Access)
     tls: Tls | None = None
+    audit: Audit | None = None
     limits: Limits = Field(default_factory=Limits)
     connections: PositiveInt = 512
     keep_alive: PositiveFloat = 15.0
@@ -151,4 +155,7 @@ class ServeConfig(Config):
             if one.second is not None and one.second not in names:
                 raise ConfigError(f"the second model of {one.name} is {one.second!r}", f"there are {', '.join(names)}")
         self.access.check(self.host)
+        if self.insecure_no_evidence and self.host not in LOCAL:
+            rule = "without evidence a server is for development, on this machine alone"
+            raise ConfigError(f"insecure_no_evidence with the host {self.host}", rule, "sign the bundle, or serve on 127.0.0.1")
         return self

@@ -14,6 +14,7 @@ from martensite.core.config import nearest
 from martensite.core.errors import MartensiteError
 from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
+from martensite.serving.ledger import Ledger
 from martensite.serving.observer import Observer, Observers, Route
 from martensite.serving.refusal import Refusal
 from martensite.serving.slot import Slot
@@ -33,15 +34,19 @@ class Fleet:
 
     Attributes:
         gatekeeper: Knows the API keys.
+        ledger: Writes the audit log; None: there is none.
         slots: Name to model.
         stopping: The server takes nothing new.
     """
 
     def __init__(self, config: ServeConfig, observers: Sequence[Observer] = ()) -> None:
         self.config = config
-        self.observer = Observers(observers, log.error)
+        self.ledger = Ledger(config.audit) if config.audit is not None else None
+        self.observer = Observers([*observers, *([self.ledger] if self.ledger is not None else [])], log.error)
         self.gatekeeper = Gatekeeper(config.access)
         self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
+        for slot in self.slots.values():
+            slot.second = self.slots.get(slot.config.second or "")
         self.stopping = False
         self._watches = [_Watched(slot, route) for slot in self.slots.values() for route in slot.sources]
         self._asked: set[str] = set()
@@ -101,6 +106,8 @@ class Fleet:
             try:
                 if trouble := await asyncio.to_thread(self.gatekeeper.refresh):
                     log.error("%s", trouble)
+                if self.ledger is not None:
+                    await asyncio.to_thread(self.ledger.erase)
                 asked, self._asked = self._asked, set()
                 for watched in self._watches:
                     await asyncio.to_thread(watched.look, watched.slot.name in asked)
@@ -114,6 +121,8 @@ class Fleet:
             slot.close(timeout)
         if trouble := self.gatekeeper.keep():
             log.error("%s", trouble)
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 class _Watched:

@@ -1,12 +1,14 @@
 """A version in service: what is loaded, its queue, and what the observers hear of it."""
 
 import time
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from martensite.core.errors import DataError
 from martensite.serving.batching import Batcher, Batching, Done
 from martensite.serving.loaded import Loaded
 from martensite.serving.observer import Batch, Observer, Route, Share
@@ -27,10 +29,13 @@ class Line:
         loaded: The version.
         batching: How requests are put together.
         observer: Hears of every batch.
+        refuse_flagged: What a detector flags is refused.
     """
 
-    def __init__(self, name: str, route: Route, loaded: Loaded, batching: Batching, observer: Observer) -> None:
-        self.name, self.route, self.loaded = name, route, loaded
+    def __init__(
+        self, name: str, route: Route, loaded: Loaded, batching: Batching, observer: Observer, *, refuse_flagged: bool = False
+    ) -> None:
+        self.name, self.route, self.loaded, self._refuse = name, route, loaded, refuse_flagged
         self.out = ""  # why it may not serve at present
         self._observer = observer
         self._batcher = Batcher(self._compute, self._tell, batching, loaded.pace, f"{name} {loaded.version}")
@@ -48,7 +53,7 @@ class Line:
     @property
     def detects(self) -> bool:
         """Whether detectors look at its inputs."""
-        return False
+        return self.loaded.detects
 
     @property
     def takes(self) -> tuple[int, ...]:
@@ -85,8 +90,20 @@ class Line:
             ready = self.loaded.preprocess.apply(torch.from_numpy(raw), self.loaded.manifest.box).numpy()
             if ready.shape[1:] != self.loaded.manifest.shape:
                 raise Refusal(400, f"the input has the shape {list(x.shape)}", f"{self.name} takes {[-1, *takes]}")
-            return ready
-        return raw.clip(low, high)
+            return self._ruled(ready)
+        return self._ruled(raw.clip(low, high))
+
+    def _ruled(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        rules = self.loaded.rules
+        if rules is None:
+            return x
+        try:
+            reasons = rules.refusals(rules.check(x))
+        except DataError as error:
+            raise Refusal(400, error.value, error.rule, error.remedy) from None
+        if (row := next((row for row, reason in enumerate(reasons) if reason), None)) is not None:
+            raise Refusal(400, f"row {row} of the input is refused: {reasons[row]}", f"{self.name} has rules for its inputs")
+        return x
 
     async def answer(self, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
         """The outcome of inputs (n, *d) in the box; raises as `Batcher.submit`."""
@@ -99,7 +116,10 @@ class Line:
         return ended
 
     def _compute(self, x: npt.NDArray[np.float32]) -> Outcome:
-        return Outcome.plain(self.loaded.backend(x))
+        outcome = self.loaded.backend(x)
+        if not self._refuse or "flagged" not in outcome.decisions:
+            return outcome
+        return replace(outcome, decisions=["refused" if word == "flagged" else word for word in outcome.decisions])
 
     def _tell(self, done: Done) -> None:
         shares, start = [], 0

@@ -12,6 +12,8 @@ from martensite.artifacts.bundle import load_bundle, read_preprocess
 from martensite.artifacts.manifest import Manifest, read_manifest
 from martensite.artifacts.preprocess import Preprocess
 from martensite.core.errors import ArtifactError, MartensiteError, ModelError, SignatureError
+from martensite.defenses import Defended, InputRules
+from martensite.models import Classifier
 from martensite.models.digest import model_digest
 from martensite.serving.backends import Backend, Kind, make_backend
 from martensite.serving.evidence import Case, refused
@@ -30,6 +32,7 @@ class Loaded:
         digest: ``"sha256:..."`` of the model that was really loaded.
         version: Of its release claim; else the first twelve digits of the digest.
         preprocess: How raw inputs become what the model takes.
+        model: As it was rebuilt, with its defences.
         backend: Computes.
         pace: How fast it was at warm-up.
         case: By what it was judged; None: evidence was waived, for development.
@@ -42,12 +45,23 @@ class Loaded:
     digest: str
     version: str
     preprocess: Preprocess | None
+    model: Classifier
     backend: Backend
     pace: Pace
     case: Case | None
     sealed: Sealed
     subject: Any
     verdict: Any
+
+    @property
+    def detects(self) -> bool:
+        """Whether detectors look at its inputs."""
+        return isinstance(self.model, Defended) and self.model.panel is not None
+
+    @property
+    def rules(self) -> InputRules | None:
+        """Of its inputs, beyond shape, range and NaN."""
+        return self.model.defence.rules if isinstance(self.model, Defended) else None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -101,6 +115,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             digest=digest,
             version=_version(sealed, case, subject) or digest.removeprefix("sha256:")[:12],
             preprocess=preprocess,
+            model=model,
             backend=compute,
             pace=pace,
             case=case,
@@ -122,7 +137,7 @@ def warm(compute: Backend, manifest: Manifest, largest: int) -> Pace:
         ModelError: logits of another shape, or not finite, in the middle of the box.
     """
     for n in (1, largest):
-        logits = compute(_probe(manifest, n))
+        logits = compute(_probe(manifest, n)).logits
         if logits.shape != (n, manifest.classes) or not np.isfinite(logits).all():
             raise ModelError(
                 f"the model gives {logits.shape} for {n} inputs in the middle of its box, or what isn't finite",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Route = Literal["primary", "canary", "shadow", "second"]
+Route = Literal["primary", "canary", "shadow"]
 Decision = Literal["answered", "flagged", "refused", "routed", "abstained", "failed"]
 
 

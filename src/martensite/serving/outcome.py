@@ -1,13 +1,16 @@
 """What a model made of some samples, before anything is withheld."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from martensite.defenses import Response
 from martensite.serving.observer import Decision
 
+WORDS: dict[str, Decision] = {"answer": "answered", "flagged": "flagged", "abstained": "abstained"}
 GRAVITY: tuple[Decision, ...] = ("answered", "abstained", "routed", "flagged", "refused", "failed")
 
 
@@ -34,6 +37,20 @@ class Outcome:
         finite = np.isfinite(logits.min(axis=1) - logits.max(axis=1))  # NaN and infinity survive both
         decisions: list[Decision] = ["answered" if one else "failed" for one in finite]
         return cls(logits, decisions, np.full(n, np.nan), np.full(n, np.nan))
+
+    @classmethod
+    def of(cls, response: Response) -> "Outcome":
+        """Of a defended model. The score is that of the detector with the least p-value of its own."""
+        plain = cls.plain(response.logits.float().numpy())
+        said = response.decisions
+        decisions = [word if word == "failed" else WORDS[one] for word, one in zip(plain.decisions, said, strict=True)]
+        if response.p_value is None:
+            return replace(plain, decisions=decisions)
+        names = [*response.scores]
+        loudest = torch.stack([response.p_values[name] for name in names], 1).argmin(1, keepdim=True)
+        scores = torch.stack([response.scores[name].double() for name in names], 1)
+        score = scores.gather(1, loudest)[:, 0].detach().numpy()
+        return cls(plain.logits, decisions, score, response.p_value.double().numpy())
 
     @classmethod
     def joined(cls, parts: Sequence["Outcome"]) -> "Outcome":

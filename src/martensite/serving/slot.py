@@ -16,6 +16,7 @@ from martensite.serving.observer import Change, Observer, Route
 from martensite.serving.outcome import Outcome
 from martensite.serving.queries import Watch
 from martensite.serving.refusal import Refusal
+from martensite.serving.second import ask_second
 
 ROUTES: tuple[Route, ...] = ("primary", "canary", "shadow")
 
@@ -48,6 +49,7 @@ class Slot:
         self.lines: dict[Route, Line] = {}
         self.trouble: dict[Route, str] = dict.fromkeys(self.sources, "it is not loaded yet")
         self._turn = 0.0
+        self.second: Slot | None = None  # set by the fleet, which knows all of them
         self._watch: Watch | None = None
         self._shadows: set[asyncio.Task[None]] = set()
 
@@ -71,7 +73,8 @@ class Slot:
         source = self.sources[route]
         try:
             loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
-            line = Line(self.name, route, loaded, self.config.batching, self.observer)
+            refuse = self.config.flagged == "refuse"
+            line = Line(self.name, route, loaded, self.config.batching, self.observer, refuse_flagged=refuse)
         except MartensiteError as error:
             self.trouble[route] = str(error)
             self.observer.change(Change(self.name, "", "", "refused", str(error), route=route))
@@ -167,7 +170,13 @@ class Slot:
             task = asyncio.create_task(_quietly(shadow, x, id, key))
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
-        return await outcome
+        first = await outcome
+        return first if self.second is None else await ask_second(self.second.fit(), x, first, id, key)
+
+    def fit(self) -> Line | None:
+        """The version that answers what another model doesn't; None: none may serve."""
+        line = self.lines.get("primary")
+        return None if line is None or line.out else line
 
     def _serving(self) -> list[Line]:
         routes: tuple[Route, ...] = ("primary", "canary")

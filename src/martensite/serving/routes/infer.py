@@ -4,17 +4,20 @@ import asyncio
 import time
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from martensite.serving.body import read_body
+from martensite.serving.line import Line
 from martensite.serving.observer import Reply
+from martensite.serving.outcome import Outcome
 from martensite.serving.protocol.documents import InferResponse
-from martensite.serving.protocol.request import HEADER_LENGTH, Query, read_query
+from martensite.serving.protocol.request import HEADER_LENGTH, read_query
 from martensite.serving.protocol.response import write_answer
+from martensite.serving.refusal import Refusal
 from martensite.serving.routes.context import admit, fleet_of, new_id
 from martensite.serving.routes.errors import ERRORS
+from martensite.serving.slot import Slot
 
 LARGE = 2**18  # bytes from which a body is read aside, so that small requests don't wait for it
 router = APIRouter(prefix="/v2/models", tags=["inference"], responses=ERRORS)
@@ -48,24 +51,43 @@ async def _infer(request: Request, model: str, version: str | None) -> Response:
     slot = fleet.slot(model)
     body = await read_body(request, fleet.config.limits)
     header = request.headers.get(HEADER_LENGTH)
-    query: Query = read_query(body, header) if len(body) < LARGE else await asyncio.to_thread(read_query, body, header)
-    id = query.id or new_id()
-    request.state.id = id
-    line = slot.pick(version)
-    x = line.accept(query, slot.config.outside)
-    fleet.gatekeeper.limits.take(key, len(x))
-    near = slot.watch(key.name, x)
-    outcome = await slot.answer(line, x, id, key.name)
-    values = slot.config.output.values(outcome, line.detects)
+    line: Line | None = None
+    try:
+        query = read_query(body, header) if len(body) < LARGE else await asyncio.to_thread(read_query, body, header)
+        id = request.state.id = query.id or new_id()
+        line = slot.pick(version)
+        x = line.accept(query, slot.config.outside)
+        fleet.gatekeeper.limits.take(key, len(x))
+        near = slot.watch(key.name, x)
+        outcome = await slot.answer(line, x, id, key.name)
+        content, head = write_answer(
+            query,
+            model,
+            line.version,
+            id,
+            slot.config.output.values(outcome, line.detects),
+            _parameters(slot, line, outcome, near),
+        )
+    except Refusal as refusal:
+        if fleet.ledger is not None:
+            digest = line.loaded.digest if line is not None else ""
+            await fleet.ledger.request(body, digest, key.name, "refused", {"name": model, "status": refusal.status})
+        raise
+    if fleet.ledger is not None:
+        details = {"version": line.version, "samples": len(x), "decision": outcome.gravest}
+        await fleet.ledger.request(body, line.loaded.digest, key.name, "done", details)
+    seconds = time.perf_counter() - began
+    fleet.observer.reply(Reply(model, line.version, 200, "", key.name, id, len(x), seconds, near, outcome.gravest))
+    headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
+    return Response(content, 200, headers, "application/json" if head is None else "application/octet-stream")
+
+
+def _parameters(slot: Slot, line: Line, outcome: Outcome, near: int) -> dict[str, Any]:
+    """Of the answer: the gravest decision, the least p-value with its score, and whether the queries look like an attack."""
     parameters: dict[str, Any] = {"decision": outcome.gravest}
-    if line.detects and slot.config.output.detection and len(x):
-        worst = int(np.nanargmin(outcome.p_value)) if np.isfinite(outcome.p_value).any() else 0
+    if line.detects and slot.config.output.detection:
+        worst = int(outcome.p_value.argmin())
         parameters |= {"score": float(outcome.score[worst]), "p_value": float(outcome.p_value[worst])}
     if slot.suspicious(near):
         parameters["queries"] = "suspicious"
-    content, head = write_answer(query, model, line.version, id, values, parameters)
-    headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
-    kind = "application/json" if head is None else "application/octet-stream"
-    seconds = time.perf_counter() - began
-    fleet.observer.reply(Reply(model, line.version, 200, "", key.name, id, len(x), seconds, near, outcome.gravest))
-    return Response(content, 200, headers, kind)
+    return parameters

@@ -1,0 +1,37 @@
+"""A second opinion: what a detector flags is answered by another model, which is slower or more robust."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from martensite.serving.line import Line
+from martensite.serving.outcome import Outcome
+from martensite.serving.refusal import Refusal
+
+
+async def ask_second(line: Line | None, x: npt.NDArray[np.float32], first: Outcome, id: str, key: str) -> Outcome:
+    """The outcome with the second model's answers in the flagged rows; where that can't answer they are refused.
+
+    Args:
+        line: The second model; None: it doesn't serve at present.
+        x: (n, *d) as the first took it.
+        first: Its outcome.
+        id: Of the request.
+        key: Name of its API key.
+    """
+    rows = [row for row, word in enumerate(first.decisions) if word == "flagged"]
+    if not rows:
+        return first
+    decisions = list(first.decisions)
+    if line is None or line.loaded.manifest.shape != x.shape[1:] or line.loaded.manifest.classes != first.logits.shape[1]:
+        return replace(first, decisions=["refused" if word == "flagged" else word for word in decisions])
+    try:
+        second = await line.answer(x[rows], id, key)
+    except Refusal:
+        return replace(first, decisions=["refused" if word == "flagged" else word for word in decisions])
+    logits = first.logits.copy()
+    logits[rows] = second.logits
+    for row, word in zip(rows, second.decisions, strict=True):
+        decisions[row] = "routed" if word in ("answered", "flagged") else word
+    return replace(first, logits=logits, decisions=decisions)
