@@ -166,7 +166,7 @@ def test_a_curve_stays_within_the_box_and_above_one_feature(linear, data):
 
 def test_attacks_of_one_kind_are_told_apart(report):
     assert [row.name for row in report.attacks] == ["fgsm", "pgd(steps=5)", "pgd(steps=5, loss=margin)"]
-    assert {"total", *(row.name for row in report.attacks)} == set(report.timing)
+    assert {"total", "clean", *(row.name for row in report.attacks)} == set(report.timing)
 
 
 def test_an_attack_with_its_defaults_has_a_plain_name(linear, data, threat):

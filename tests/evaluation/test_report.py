@@ -30,7 +30,7 @@ def test_it_is_json_that_says_what_was_measured(report, path, data, threat):
     assert document["seed"] == 0
     assert document["environment"]["torch"] == torch.__version__
     assert document["model_digest"].startswith("sha256:")
-    assert set(document["timing"]) == {"total", "fgsm"}
+    assert set(document["timing"]) == {"total", "clean", "fgsm"}
 
 
 def test_saved_again_it_is_the_same_file(report, path, tmp_path):

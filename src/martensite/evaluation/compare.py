@@ -8,6 +8,7 @@ from martensite.core.config import Config
 from martensite.core.errors import DataError
 from martensite.evaluation.paired import Difference, difference, holm
 from martensite.evaluation.report import Report, RobustnessReport
+from martensite.evaluation.transferability import TransferMatrix
 
 
 class PairRow(Config):
@@ -35,16 +36,29 @@ class ComparisonReport(Report):
         names: Of the models.
         reports: In the same order.
         pairs: Every two of them.
+        training: Passes of each model's training, in those of a standard epoch; None where it isn't known, empty if nobody said.
+        transfer: How far adversarials of each break the others; None: not measured.
     """
 
     schema_version: Literal[1] = 1
     names: tuple[str, ...]
     reports: tuple[RobustnessReport, ...]
     pairs: tuple[PairRow, ...]
+    training: tuple[float | None, ...] = ()
+    transfer: TransferMatrix | None = None
 
 
-def compare(named: Mapping[str, RobustnessReport]) -> ComparisonReport:
+def compare(
+    named: Mapping[str, RobustnessReport],
+    training: Mapping[str, float | None] | None = None,
+    transfer: TransferMatrix | None = None,
+) -> ComparisonReport:
     """Compare models that were evaluated alike.
+
+    Args:
+        named: At least two.
+        training: What each one's training cost, in standard epochs of passes.
+        transfer: Between these models.
 
     Raises:
         DataError: fewer than two, or reports that differ in samples, threat model or suite.
@@ -89,6 +103,8 @@ def compare(named: Mapping[str, RobustnessReport]) -> ComparisonReport:
             )
             for place, ((a, _), (b, _)) in enumerate(pairs)
         ),
+        training=() if training is None else tuple(training.get(name) for name in named),
+        transfer=transfer,
     )
 
 

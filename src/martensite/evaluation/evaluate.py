@@ -101,7 +101,9 @@ def evaluate(
     if at_least is not None:
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
+    asked = time.perf_counter()
     clean = answered(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
+    timing = {"clean": time.perf_counter() - asked}
     canaries = try_suite(suite, threat.norm, model.access)
     sources, records = gather_surrogates(model, data, threat, suite, surrogates or {}, clean, seed, store)
     fitted = fit(suite, model, threat, data.shape, sources)
@@ -122,7 +124,8 @@ def evaluate(
     evidence = Evidence(model, data, threat, tally, clean.logits[: len(data)], training, seed, certified)
     findings = (*singing(canaries), *open_questions(clean), *check_all(evidence, clean.known[: len(data)]))
     beside = look_beside(evidence, suite, fitted, sources, records, engine, store, listener)
-    return summarise(evidence, suite, fitted, canaries, findings, decision, beside, time.perf_counter() - started)
+    timing = {"total": time.perf_counter() - started, **timing}
+    return summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)
 
 
 _SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing

@@ -179,7 +179,8 @@ class RobustnessReport(Report):
         diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
         errors: Faults of the harness itself, such as candidates that the verifier refused; any at all makes it no evidence.
-        timing: Seconds by attack, and in all; differs from run to run.
+        command: What to type to measure it again; empty where it was measured from Python.
+        timing: Seconds by attack, of the clean inputs (``"clean"``), and in all; differs from run to run.
     """
 
     schema_version: Literal[2] = 2
@@ -213,6 +214,7 @@ class RobustnessReport(Report):
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    command: str = ""
     environment: Environment
     timing: dict[str, float] = Field(default_factory=dict)
 
@@ -305,7 +307,7 @@ class TrainingRecord(Config):
 
 
 class RunReport(Report):
-    """A whole pipeline run: baseline, hardened model, certificates, verdict."""
+    """A whole pipeline run: baseline, hardened model, how adversarials pass between them, certificates, verdict."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -318,6 +320,7 @@ class RunReport(Report):
     baseline: RobustnessReport
     hardened: RobustnessReport
     certification: CertificationReport
+    transfer: TransferMatrix | None = None
     verdict: Verdict
     bundle: str
     environment: Environment
