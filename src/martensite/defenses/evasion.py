@@ -25,6 +25,7 @@ class _Judged(nn.Module):
     def __init__(self, model: Defended, label: int) -> None:
         super().__init__()
         self.model, self.label = model, label
+        self.conventions = {"judged": label, "model": model.net.conventions}
 
     def forward(self, x: Tensor) -> Tensor:
         return self.model.judged(x, torch.full((len(x),), self.label, device=x.device))

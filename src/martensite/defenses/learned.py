@@ -18,7 +18,7 @@ from martensite.core.rng import derive
 from martensite.defenses.detector import DETECTORS, Detector, State
 from martensite.defenses.look import Look
 from martensite.models import Classifier
-from martensite.threat import ThreatModel
+from martensite.threat import Norm, ThreatModel
 
 
 @DETECTORS.register
@@ -26,7 +26,8 @@ class Learned(Detector):
     """One hidden layer on the input's values, trained on clean samples and on adversarials of the bare model.
 
     Args:
-        threat: What the adversarials are made under; the model's box.
+        eps: How far the adversarials go, in input units.
+        norm: In which.
         attack: What makes them.
         hidden: Width of the layer.
         epochs: Passes over both halves.
@@ -34,7 +35,8 @@ class Learned(Detector):
     """
 
     kind: Literal["learned"] = "learned"
-    threat: ThreatModel
+    eps: PositiveFloat
+    norm: Norm = "linf"
     attack: Annotated[Attack, member_of(ATTACKS)] = PGD(steps=10)
     hidden: PositiveInt = 64
     epochs: PositiveInt = 10
@@ -46,7 +48,8 @@ class Learned(Detector):
     def learn(self, model: Classifier, x: Tensor, y: Tensor, rng: torch.Generator) -> State:
         """The network's weights."""
         seed = int(torch.randint(2**31, (), generator=rng))
-        made = attack(self.attack, model, x.cpu(), y.cpu(), self.threat, seed=derive(seed, "learned"))
+        threat = ThreatModel(norm=self.norm, eps=self.eps, box=model.box)
+        made = attack(self.attack, model, x.cpu(), y.cpu(), threat, seed=derive(seed, "learned"))
         both = torch.cat([x.cpu().flatten(1), made.adversarial.to(x.dtype).flatten(1)]).float()
         target = torch.cat([torch.zeros(len(x)), torch.ones(len(x))])
         low, high = model.box
