@@ -1,20 +1,26 @@
 """martensite evaluate: a suite of attacks, with intervals, as a report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from martensite.cli import options
+from martensite.core.config import nearest
 from martensite.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from martensite.evaluation import RobustnessReport
 
 NAME = "evaluate"
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+INTERVALS = ("clopper-pearson", "wilson")
 EXAMPLES = """Examples:\n
   martensite evaluate models/hardened --data digits\n
   martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/\n
   martensite evaluate models/hardened --data digits --threat linf:0.1 --threat l2:0.5 --suite adaptive\n
   martensite evaluate model.onnx --data images.npz --eps 8/255 --suite black-box\n
+  martensite evaluate model.onnx --data images.npz --eps 8/255 --suite black-box --surrogate distilled\n
   martensite evaluate http://localhost:8000/v2/models/digits --data digits --eps 0.1 --suite quick"""
 
 
@@ -75,51 +81,114 @@ def command(
             show_default=False,
         ),
     ] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also attack by transfer from this model (a bundle or factory), or from one that learns the model's answers: "
+            "distilled; may repeat.",
+            show_default=False,
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, metavar="N", help="Run N seeds, --seed and up, and report the variation.")] = 1,
+    certified: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT",
+            dir_okay=False,
+            help="report.json of 'certify' on the same samples: an adversarial inside a certified radius is a contradiction.",
+            show_default=False,
+        ),
+    ] = None,
+    interval: Annotated[
+        str, typer.Option(metavar="METHOD", help="Of every rate: clopper-pearson (exact) or wilson.")
+    ] = "clopper-pearson",
+    endpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="How a URL is asked: batch, timeout, retries, backoff, retry_budget, rate; may repeat. The bearer token, if it "
+            "needs one, is MARTENSITE_TOKEN of the environment.",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
-    from martensite.cli.output import print_json, robustness_table, show_diagnostics, show_errors, show_union, show_warnings
+    from martensite.cli.output import (
+        print_json,
+        robustness_table,
+        show_beside,
+        show_diagnostics,
+        show_errors,
+        show_union,
+        show_warnings,
+    )
     from martensite.cli.progress import Display, plain, show
-    from martensite.cli.query_source import load_any
+    from martensite.cli.query_source import load_any, load_surrogates
+    from martensite.cli.report_source import certified_radii
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
-    from martensite.evaluation import RobustnessReport, UnionReport, evaluate, load_suite, samples_for, union
+    from martensite.evaluation import (
+        Distillation,
+        RobustnessReport,
+        UnionReport,
+        evaluate,
+        load_suite,
+        restated,
+        samples_for,
+        union,
+        varied,
+    )
     from martensite.reporting import render_robustness
 
     chosen = load_suite(suite)
     if half_width is not None and samples is not None:
         raise ConfigError("--half-width was given with --samples", "one of them chooses n", "leave one out")
+    if seeds > 1 and at_least is not None:
+        raise ConfigError("--seeds was given with --at-least", "a run that stops early has one seed", "leave one out")
+    if interval not in INTERVALS:
+        raise ConfigError(f"--interval {interval}", remedy=nearest(interval, INTERVALS))
     wanted = samples if half_width is None else samples_for(half_width)
     inputs = options.dataset(data, split, label, scale, wanted)
-    measured, bundled = load_any(model, weights, inputs, trust_code)
+    measured, bundled = load_any(model, weights, inputs, trust_code, endpoint or [])
+    sources, distilled = load_surrogates(surrogate or [], inputs, trust_code)
+    if distilled and chosen.surrogate is None:
+        chosen = chosen.model_copy(update={"surrogate": Distillation()})
     stated = options.threat_models(threats or [], norm, eps, constraints, bundled, measured.box)
-    if adversarials is not None and len(stated) > 1:
-        raise ConfigError(
-            f"--adversarials was given with {len(stated)} threat models", "one file holds one's", "give one --threat"
-        )
+    for option, value in (("--adversarials", adversarials), ("--certified", certified)):
+        if value is not None and len(stated) > 1:
+            raise ConfigError(f"{option} was given with {len(stated)} threat models", "one file holds one's", "give one --threat")
+    radii = None if certified is None else certified_radii(certified, inputs, stated[0])
     with Display(quiet=json) as display:
-        reports = [
-            evaluate(
-                measured,
-                inputs,
-                threat,
-                chosen,
-                seed=seed,
-                engine=LocalEngine(),
-                store=store,
-                adversarials=adversarials,
-                at_least=at_least,
-                listener=display,
-            )
-            for threat in stated
-        ]
+        reports = []
+        for threat in stated:
+            runs = [
+                evaluate(
+                    measured,
+                    inputs,
+                    threat,
+                    chosen,
+                    seed=number,
+                    engine=LocalEngine(),
+                    store=store,
+                    adversarials=adversarials if number == seed else None,
+                    certified=radii,
+                    surrogates=sources,
+                    at_least=at_least,
+                    listener=display,
+                )
+                for number in range(seed, seed + seeds)
+            ]
+            report = varied(runs) if seeds > 1 else runs[0]
+            reports.append(restated(report, "wilson") if interval == "wilson" else report)
     whole: RobustnessReport | UnionReport = reports[0] if len(reports) == 1 else union(reports)
     if out is not None:
         for report, folder in zip(reports, _folders(out, len(reports)), strict=True):
             write_text(folder / "report.html", render_robustness(report))
             report.save(folder / "report.json")
         whole.save(out / "report.json")
-    code = max(EXIT_CODES[report.decision.verdict] if report.decision else 0 for report in reports)
+    code = max(_exit_code(report) for report in reports)
     if json:
         print_json(whole.model_dump(mode="json"))
         return code
@@ -127,6 +196,7 @@ def command(
         show_warnings((f"intervals of +-{half_width:g} need {wanted:,} samples, and there are {len(inputs):,}",))
     for report in reports:
         show(robustness_table((model, report)))
+        show_beside(report)
         show_errors(report.errors)
         show_warnings(report.warnings)
         show_diagnostics(report)
@@ -140,6 +210,13 @@ def command(
         for folder in _folders(out, len(reports)):
             show(f"Report: {plain(folder / 'report.html')}")
     return code
+
+
+def _exit_code(report: "RobustnessReport") -> int:
+    """0 but where a decision was asked for; one that an invalid finding stands against is none."""
+    if report.decision is None:
+        return 0
+    return EXIT_CODES["INCONCLUSIVE" if report.invalid or report.errors else report.decision.verdict]
 
 
 def _folders(out: Path, n: int) -> list[Path]:

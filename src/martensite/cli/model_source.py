@@ -44,17 +44,15 @@ def load_model(
         ModelError: no such factory, it fails or returns no module, or the model doesn't fit the data.
     """
     from martensite.artifacts import load_bundle, read_manifest
-    from martensite.models import probe
 
-    place, _, factory = source.rpartition(":")
     if source.startswith(("http://", "https://")) or source.endswith(".onnx"):
         raise ModelError(
             f"{source} answers queries only",
             "the attacks of this version need gradients",
             "give a bundle or a factory of a torch module",
         )
-    if place and not Path(source).exists():
-        found = Source(_from_factory(place, factory, weights, data.classes), None, ())
+    if source.rpartition(":")[0] and not Path(source).exists():
+        found = Source(as_classifier(made_by(source), source, weights, data.classes), None, ())
     elif weights is not None:
         rule = "an architecture is trained anew" if source in also else "a bundle holds its weights"
         raise ArtifactError(f"--weights was given with {source}", rule, "leave --weights out, or give a factory")
@@ -64,6 +62,14 @@ def load_model(
     else:
         manifest = read_manifest(source)
         found = Source(load_bundle(source, trust_code=trust_code), manifest.threat, manifest.class_names)
+    check_source(found, source, data, also)
+    return found
+
+
+def check_source(found: Source, source: str, data: "Dataset", also: Sequence[str] = ()) -> None:
+    """Try a model on the data; arguments and errors as in `load_model`."""
+    from martensite.models import probe
+
     if tuple(found.model.box) != tuple(data.box):
         raise ModelError(
             f"{source} takes inputs in the box {list(found.model.box)} and the data lies in {list(data.box)}",
@@ -73,7 +79,6 @@ def load_model(
     if not also:  # a command that trains anew may give the outputs another meaning
         _check_names(source, found.class_names, data.class_names)
     probe(found.model, data.x[:2])
-    return found
 
 
 def _check_names(source: str, ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
@@ -89,18 +94,33 @@ def _check_names(source: str, ours: tuple[str, ...], theirs: tuple[str, ...]) ->
         )
 
 
-def _from_factory(place: str, factory: str, weights: Path | None, classes: int) -> "Classifier":
-    from torch import nn
+def made_by(source: str) -> Any:
+    """What the factory ``package.module:factory`` or ``path/file.py:factory`` returns.
 
-    from martensite.artifacts import read_weights
-    from martensite.models import Classifier
-
+    Raises:
+        ModelError: no such factory, or it fails.
+    """
+    place, _, factory = source.rpartition(":")
     with _theirs(place):
         function = getattr(_module(place), factory, None)
     if not callable(function):
         raise ModelError(f"{place} has no function {factory!r}", "MODEL is module:factory", "check the name after the colon")
     with _theirs(f"{factory}() of {place}"):
-        made = function()
+        return function()
+
+
+def as_classifier(made: Any, source: str, weights: Path | None, classes: int) -> "Classifier":
+    """What a factory returned, as a classifier, with weights from a file.
+
+    Raises:
+        ModelError: no module, or weights that don't fit it.
+    """
+    from torch import nn
+
+    from martensite.artifacts import read_weights
+    from martensite.models import Classifier
+
+    factory = source.rpartition(":")[2]
     if not isinstance(made, nn.Module):
         raise ModelError(
             f"{factory}() returned {type(made).__name__}", "a torch module or Classifier is needed", "return the module"

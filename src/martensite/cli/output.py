@@ -7,8 +7,10 @@ from rich.table import Table
 
 from martensite.cli.progress import plain, show
 from martensite.evaluation.compare import ComparisonReport
+from martensite.evaluation.corruption import CorruptionError
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, Verdict
 from martensite.evaluation.sandwich import SandwichReport
+from martensite.evaluation.transferability import TransferMatrix
 from martensite.evaluation.union import UnionReport
 
 if TYPE_CHECKING:
@@ -55,6 +57,44 @@ def show_diagnostics(report: RobustnessReport) -> None:
         show("[red]INCONCLUSIVE[/]: while an invalid finding stands, these figures decide nothing.")
 
 
+def show_beside(report: RobustnessReport) -> None:
+    """What was measured beside the attacks: surrogates, seeds, corruptions, CLEVER, other norms."""
+    for one in report.surrogates:
+        asked = f", trained on {one.queries:,} of its answers" if one.queries else ""
+        show(plain(f"Surrogate {one.name}: agrees with the model on {one.agreement} of the clean inputs{asked}."))
+    if report.transfer is not None:
+        show(transfer_table(report.transfer))
+    if report.corruption is not None:
+        found = report.corruption
+        show(f"Mean corruption error {found.mean:.1%}, {found.rise:+.1%} against clean images; worst: {_worst(found)}.")
+    for row in report.norms:
+        middle = "more than any found" if row.minimal.median is None else f"{row.minimal.median:.4g}"
+        show(plain(f"Median distance in {row.norm} ({row.attack['kind']}): {middle}."))
+    if report.clever is not None:
+        n, radius = len(report.clever.scores), report.clever.radius
+        show(f"CLEVER on {n} samples: median {report.clever.median:.4g}, within a radius of {radius:.4g}; an estimate, no bound.")
+    if report.variation is not None and report.variation.deviation is not None:
+        spread, n = report.variation, len(report.variation.seeds)
+        show(f"Over {n} seeds: {spread.mean:.1%} +- {spread.deviation:.2%}; {spread.worst} withstand all of them.")
+
+
+def transfer_table(matrix: TransferMatrix) -> Table:
+    """Rows: searched; columns: judged."""
+    title = f"Transfer of {matrix.attack['kind']}: what was made on the row breaks the column"
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for name in matrix.names:
+        table.add_column(plain(name), justify="right")
+    for name, row in zip(matrix.names, matrix.rates, strict=True):
+        table.add_row(plain(name), *["-" if rate is None else str(rate) for rate in row])
+    return table
+
+
+def _worst(found: CorruptionError) -> str:
+    rows = sorted(found.rows, key=lambda row: -row.mean)[:3]
+    return ", ".join(f"{row.kind} {row.mean:.1%}" for row in rows)
+
+
 def show_union(report: UnionReport) -> None:
     """The worst of several threat models, sample by sample."""
     show(f"[bold]Union of {len(report.reports)} threat models: {report.union_accuracy}[/] withstand all of them.")
@@ -69,7 +109,9 @@ def comparison_table(report: ComparisonReport) -> Table:
         cells = [f"{one.value:+.1%} [{one.low:+.1%}, {one.high:+.1%}]" for one in (pair.clean, pair.robust)]
         title = plain(f"{pair.first} - {pair.second}")
         table.add_row(title, cells[0], f"{pair.p_clean:.2g}", cells[1], f"{pair.p_robust:.2g}")
-    table.caption = "McNemar's exact test, corrected for the number of pairs (Holm)"
+    errors = [f"{name} {one:.2f}" for name, one in zip(report.names, report.corruption, strict=False) if one is not None]
+    beside = f"\nmean corruption error relative to {report.names[0]}: {', '.join(errors)}" if errors else ""
+    table.caption = plain(f"McNemar's exact test, corrected for the number of pairs (Holm){beside}")
     table.caption_justify = "left"
     return table
 

@@ -13,6 +13,7 @@ from martensite.evaluation.intervals import clopper_pearson, paired_difference, 
 from martensite.evaluation.paired import difference, holm, mcnemar
 from martensite.evaluation.planner import samples_for
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
+from martensite.evaluation.restate import restated
 from martensite.evaluation.sandwich import SandwichReport, sandwich
 from martensite.evaluation.seeds import variation, varied
 from martensite.evaluation.suite import Suite, load_suite
@@ -53,6 +54,7 @@ __all__ = [
     "mcnemar",
     "paired_difference",
     "relative_corruption_error",
+    "restated",
     "samples_for",
     "sandwich",
     "summarise_certificates",

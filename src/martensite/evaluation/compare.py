@@ -6,6 +6,7 @@ from typing import Literal
 
 from martensite.core.config import Config
 from martensite.core.errors import DataError
+from martensite.evaluation.corruption import relative_corruption_error
 from martensite.evaluation.paired import Difference, difference, holm
 from martensite.evaluation.report import Report, RobustnessReport
 from martensite.evaluation.transferability import TransferMatrix
@@ -38,6 +39,8 @@ class ComparisonReport(Report):
         pairs: Every two of them.
         training: Passes of each model's training, in those of a standard epoch; None where it isn't known, empty if nobody said.
         transfer: How far adversarials of each break the others; None: not measured.
+        corruption: Of each model the mean corruption error relative to the first one's (`relative_corruption_error`); None where
+            it was not measured alike. Empty in reports of older versions.
     """
 
     schema_version: Literal[1] = 1
@@ -46,6 +49,7 @@ class ComparisonReport(Report):
     pairs: tuple[PairRow, ...]
     training: tuple[float | None, ...] = ()
     transfer: TransferMatrix | None = None
+    corruption: tuple[float | None, ...] = ()
 
 
 def compare(
@@ -105,7 +109,17 @@ def compare(
         ),
         training=() if training is None else tuple(training.get(name) for name in named),
         transfer=transfer,
+        corruption=tuple(_against(first, one) for one in named.values()),
     )
+
+
+def _against(first: RobustnessReport, one: RobustnessReport) -> float | None:
+    if first.corruption is None or one.corruption is None:
+        return None
+    try:
+        return relative_corruption_error(one.corruption, first.corruption)
+    except DataError:
+        return None
 
 
 def _clean(report: RobustnessReport) -> list[bool]:

@@ -27,6 +27,7 @@ class BlackBox:
         access: ``Access.SCORES`` or ``Access.DECISIONS``.
         shape: Shape of one input, without the batch; None: any.
         digest: What recognises the model again, such as the digest of its file; None: nothing does, so no run can be resumed.
+        defended: Names of the defences in front of it, where they are known: figures then need an attack adapted to them.
 
     Raises:
         AccessError: gradients are promised, which a callable doesn't have.
@@ -42,6 +43,7 @@ class BlackBox:
         access: Access = Access.SCORES,
         shape: Sequence[int] | None = None,
         digest: str | None = None,
+        defended: Sequence[str] = (),
     ) -> None:
         if access not in (Access.SCORES, Access.DECISIONS):
             raise AccessError(
@@ -58,7 +60,7 @@ class BlackBox:
         self.box: Box = (float(box[0]), float(box[1]))
         self.access = Access(access)
         self.shape = None if shape is None else tuple(shape)
-        self.digest = digest
+        self.digest, self.defended = digest, tuple(defended)
         self.device = torch.device("cpu")
         self.dtype = torch.float32
 

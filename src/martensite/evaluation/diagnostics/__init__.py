@@ -21,6 +21,7 @@ from martensite.evaluation.diagnostics.loss_saturates import loss_saturates
 from martensite.evaluation.diagnostics.more_steps_gain import more_steps_gain
 from martensite.evaluation.diagnostics.noise_breaks import noise_breaks
 from martensite.evaluation.diagnostics.normalised_inputs import normalised_inputs
+from martensite.evaluation.diagnostics.not_adaptive import not_adaptive
 from martensite.evaluation.diagnostics.outputs_are_probabilities import outputs_are_probabilities
 from martensite.evaluation.diagnostics.predictions_change import predictions_change
 from martensite.evaluation.diagnostics.training_mode import training_mode
@@ -28,6 +29,7 @@ from martensite.evaluation.diagnostics.whole_box_unbroken import whole_box_unbro
 
 CHECKS = (
     contradiction,
+    not_adaptive,
     predictions_change,
     whole_box_unbroken,
     noise_breaks,
