@@ -18,6 +18,7 @@ from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
 from martensite.serving.routes import health, infer, metadata, page, repository
 from martensite.serving.routes.errors import refuse
+from martensite.serving.traces import Traced
 
 log = logging.getLogger("martensite.serving")
 
@@ -51,6 +52,8 @@ def create_app(fleet: Fleet) -> FastAPI:
         openapi_url="/openapi.json",
     )
     app.state.fleet = fleet
+    if fleet.tracer is not None:
+        app.add_middleware(Traced, tracer=fleet.tracer)
     for group in (health, metadata, infer, repository, page):
         app.include_router(group.router)
 

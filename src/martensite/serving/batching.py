@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from martensite.core.config import Config
 from martensite.serving.outcome import Outcome
 from martensite.serving.pace import Pace
 from martensite.serving.refusal import Refusal
+from martensite.serving.traces import ORIGIN
 
 
 class Batching(Config):
@@ -49,6 +51,7 @@ class Pending:
         key: Name of its API key.
         future: Takes the `Outcome`.
         arrived: ``time.perf_counter()``.
+        origin: Of its trace.
     """
 
     x: npt.NDArray[np.float32]
@@ -56,6 +59,7 @@ class Pending:
     key: str
     future: "asyncio.Future[Outcome]"
     arrived: float = field(default_factory=time.perf_counter)
+    origin: Any = field(default_factory=ORIGIN.get)
 
 
 @dataclass(frozen=True)

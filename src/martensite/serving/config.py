@@ -15,6 +15,7 @@ from martensite.serving.gatekeeper import LOCAL, Access
 from martensite.serving.ledger import Audit
 from martensite.serving.output import Output
 from martensite.serving.queries import Queries
+from martensite.serving.traces import Traces
 
 NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$"
 
@@ -123,6 +124,7 @@ class ServeConfig(Config):
         access: API keys.
         tls: None: plain HTTP.
         audit: The audit log; None: none is written.
+        traces: OpenTelemetry; None: no traces.
         limits: Of requests.
         connections: Most at a time.
         keep_alive: Seconds that a connection without a request stays open.
@@ -138,6 +140,7 @@ class ServeConfig(Config):
     access: Access = Field(default_factory=Access)
     tls: Tls | None = None
     audit: Audit | None = None
+    traces: Traces | None = None
     limits: Limits = Field(default_factory=Limits)
     connections: PositiveInt = 512
     keep_alive: PositiveFloat = 15.0

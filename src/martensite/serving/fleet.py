@@ -18,6 +18,7 @@ from martensite.serving.ledger import Ledger
 from martensite.serving.observer import Observer, Observers, Route
 from martensite.serving.refusal import Refusal
 from martensite.serving.slot import Slot
+from martensite.serving.traces import Tracer
 
 TICK = 1.0  # seconds between two looks at the files
 Stamp = tuple[tuple[int, int, int], ...]
@@ -31,18 +32,21 @@ class Fleet:
     Args:
         config: What to serve.
         observers: Hear of every batch, reply and change.
+        tracer: Makes spans; None: the one that the settings ask for.
 
     Attributes:
         gatekeeper: Knows the API keys.
         ledger: Writes the audit log; None: there is none.
+        tracer: Makes spans; None: there are none.
         slots: Name to model.
         stopping: The server takes nothing new.
     """
 
-    def __init__(self, config: ServeConfig, observers: Sequence[Observer] = ()) -> None:
+    def __init__(self, config: ServeConfig, observers: Sequence[Observer] = (), tracer: Tracer | None = None) -> None:
         self.config = config
         self.ledger = Ledger(config.audit) if config.audit is not None else None
-        self.observer = Observers([*observers, *([self.ledger] if self.ledger is not None else [])], log.error)
+        self.tracer = Tracer.to(config.traces) if tracer is None and config.traces is not None else tracer
+        self.observer = Observers([*observers, *(one for one in (self.ledger, self.tracer) if one is not None)], log.error)
         self.gatekeeper = Gatekeeper(config.access)
         self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
         for slot in self.slots.values():
@@ -123,6 +127,8 @@ class Fleet:
             log.error("%s", trouble)
         if self.ledger is not None:
             self.ledger.close()
+        if self.tracer is not None:
+            self.tracer.close()
 
 
 class _Watched:

@@ -125,7 +125,7 @@ class Line:
         shares, start = [], 0
         for part in done.parts:
             stop = start + len(part.x)
-            shares.append(Share(part.id, part.key, start, stop, done.began - part.arrived))
+            shares.append(Share(part.id, part.key, start, stop, done.began - part.arrived, part.origin))
             start = stop
         outcome = done.outcome
         self._observer.batch(

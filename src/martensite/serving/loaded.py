@@ -39,6 +39,7 @@ class Loaded:
         sealed: Signature and claims, for judging it again.
         subject: What the verdict is about.
         verdict: The gate's last; None where evidence was waived.
+        verified: Seconds that copy and verification took.
     """
 
     manifest: Manifest
@@ -52,6 +53,7 @@ class Loaded:
     sealed: Sealed
     subject: Any
     verdict: Any
+    verified: float = 0.0
 
     @property
     def detects(self) -> bool:
@@ -92,6 +94,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
         SignatureError: the gate doesn't let it pass; the message holds every reason.
         MartensiteError: it can't be read, rebuilt or computed with.
     """
+    began = time.perf_counter()
     sealed = Sealed.of(source, case.signature if case is not None else None)
     try:
         subject = verdict = None
@@ -100,6 +103,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             verdict = case.judge(sealed, subject)
             if reason := refused(verdict):
                 raise SignatureError(f"{source} is not served: {reason}", "what isn't proven isn't served")
+        verified = time.perf_counter() - began
         manifest, model = read_manifest(sealed.bundle), load_bundle(sealed.bundle)
         digest = model_digest(model)
         if subject is not None and digest != f"sha256:{subject.model}":
@@ -122,6 +126,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             sealed=sealed,
             subject=subject,
             verdict=verdict,
+            verified=verified,
         )
     except BaseException:
         sealed.drop()

@@ -21,6 +21,7 @@ class Share:
         start: First row of the batch that is its own.
         stop: One after the last.
         waited: Seconds from arrival to the start of the batch.
+        origin: Of its trace, where it is traced.
     """
 
     id: str
@@ -28,6 +29,7 @@ class Share:
     start: int
     stop: int
     waited: float
+    origin: Any = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,31 @@ class Change:
     route: Route = "primary"
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A version's evidence was judged, when it was loaded or again while it served.
+
+    Attributes:
+        model: Name.
+        version: Of the bundle; ``""`` if it never got that far.
+        digest: Of the model, likewise.
+        reason: Why it may not serve; ``""`` if it may.
+        verdict: The gate's, as JSON; empty where there is none.
+        route: Its place.
+        seconds: That it took, from the copy to the verdict.
+        started: ``time.time()`` then.
+    """
+
+    model: str
+    version: str
+    digest: str
+    reason: str
+    verdict: dict[str, Any]
+    route: Route
+    seconds: float
+    started: float
+
+
 class Observer:
     """Base of watchers: override what you need. Calls come from several threads; an error in one is logged and passed over."""
 
@@ -128,6 +155,9 @@ class Observer:
 
     def change(self, change: Change) -> None:
         """A version came or went."""
+
+    def judged(self, judged: Judged) -> None:
+        """A version's evidence was judged; told before the change, if there is one."""
 
 
 class Observers(Observer):
@@ -149,6 +179,9 @@ class Observers(Observer):
 
     def change(self, change: Change) -> None:
         self._tell("change", change)
+
+    def judged(self, judged: Judged) -> None:
+        self._tell("judged", judged)
 
     def _tell(self, what: str, news: Any) -> None:
         for member in self.members:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -94,6 +95,6 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self._fleet.ask_reload)
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no signals
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._fleet.ask_reload)
         await super().serve(sockets)

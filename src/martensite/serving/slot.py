@@ -1,6 +1,7 @@
 """A model by its name: the version that answers, and what stands beside it."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from martensite.serving.config import ModelConfig
 from martensite.serving.evidence import Case
 from martensite.serving.line import Line
 from martensite.serving.loaded import load
-from martensite.serving.observer import Change, Observer, Route
+from martensite.serving.observer import Change, Judged, Observer, Route
 from martensite.serving.outcome import Outcome
 from martensite.serving.queries import Watch
 from martensite.serving.refusal import Refusal
@@ -70,15 +71,20 @@ class Slot:
         Raises:
             MartensiteError: it isn't proven, or can't be loaded; what served before goes on serving.
         """
-        source = self.sources[route]
+        source, started, began = self.sources[route], time.time(), time.perf_counter()
         try:
             loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
             refuse = self.config.flagged == "refuse"
             line = Line(self.name, route, loaded, self.config.batching, self.observer, refuse_flagged=refuse)
         except MartensiteError as error:
             self.trouble[route] = str(error)
+            if source.case is not None:
+                self.observer.judged(Judged(self.name, "", "", str(error), {}, route, time.perf_counter() - began, started))
             self.observer.change(Change(self.name, "", "", "refused", str(error), route=route))
             raise
+        if source.case is not None:
+            judged = Judged(self.name, line.version, loaded.digest, "", loaded.record, route, loaded.verified, started)
+            self.observer.judged(judged)
         old = self.lines.get(route)
         self.lines[route] = line  # one assignment: a request sees the old one or the new one
         self.trouble.pop(route, None)
@@ -89,8 +95,10 @@ class Slot:
 
     def judge_again(self, route: Route) -> None:
         """Take a version out whose evidence has ended, or back in if it is good again."""
-        line = self.lines[route]
-        reason = line.loaded.judge_again()
+        line, started, began = self.lines[route], time.time(), time.perf_counter()
+        reason, loaded = line.loaded.judge_again(), line.loaded
+        seconds = time.perf_counter() - began
+        self.observer.judged(Judged(self.name, line.version, loaded.digest, reason, loaded.record, route, seconds, started))
         if bool(reason) != bool(line.out):
             state = "out" if reason else "serving"
             self.observer.change(

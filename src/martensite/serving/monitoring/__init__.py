@@ -1,0 +1,1 @@
+"""Monitoring: live figures of a server, drift, alarms, and what follows from them."""

@@ -1,0 +1,113 @@
+"""Live figures: everything that the monitors know, fed by the server's batches, replies and changes."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from martensite.serving.monitoring.figures import ModelFigures, VersionFigures, read
+from martensite.serving.monitoring.lately import Lately
+from martensite.serving.monitoring.settings import Monitoring
+from martensite.serving.monitoring.show import show
+from martensite.serving.monitoring.snapshot import Alert, Snapshot
+from martensite.serving.observer import Batch, Change, Observer, Reply
+
+ALERTS = 50  # that are remembered
+
+
+class Live(Observer):
+    """Watches a server.
+
+    Args:
+        settings: What is remembered.
+        models: Names of the models that are served; requests to others are counted together.
+        suspicious: Model to the number of near duplicates that look like an attack; those left out are not watched for it.
+        clock: Seconds since 1970.
+
+    Attributes:
+        started: When.
+        models: Name to figures; ``""`` for requests to no model.
+        lock: Held while figures are read or changed.
+    """
+
+    def __init__(
+        self,
+        settings: Monitoring,
+        models: Sequence[str],
+        suspicious: Mapping[str, int] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings, self._clock, self._suspicious = settings, clock, dict(suspicious or {})
+        self.started = clock()
+        self.models = {name: ModelFigures(name, Lately(5, self.started)) for name in (*sorted(models), "")}
+        self.alerts: deque[Alert] = deque(maxlen=ALERTS)
+        self.audit_lost: Callable[[], int | None] = lambda: None
+        self.lock = threading.Lock()
+
+    def batch(self, batch: Batch) -> None:
+        """Count predictions, confidences, decisions; remember what was flagged."""
+        seen, moment = read(batch), self._clock()
+        with self.lock:
+            model = self.models.get(batch.model)
+            version = None if model is None else model.versions.get(batch.route)
+            if model is None or version is None or version.digest != batch.digest:
+                return  # the last batches of a version that was replaced
+            version.add(batch, seen, moment, self.settings.pictures)
+            if batch.route != "shadow":
+                model.lately.add(moment, 0, 0, 0, 1, len(batch.decisions))
+
+    def reply(self, reply: Reply) -> None:
+        """Count a request."""
+        moment = self._clock()
+        with self.lock:
+            model = self.models.get(reply.model) or self.models[""]
+            model.answered(moment, reply.status, reply.samples, reply.seconds)
+            limit = self._suspicious.get(model.name)
+            model.suspicious += limit is not None and reply.near >= limit
+
+    def change(self, change: Change) -> None:
+        """Note that a version came, went, or was refused."""
+        moment = self._clock()
+        with self.lock:
+            model = self.models.get(change.model)
+            if model is None or change.state == "retired":  # what took its place was told before
+                return
+            model.loads[change.state] += 1
+            known = model.versions.get(change.route)
+            if change.state == "refused":
+                model.trouble = change.reason if known is None else ""
+                return
+            model.trouble = ""
+            if change.state == "out" and known is not None:
+                known.state, known.reason, known.since = "out", change.reason, moment
+            elif known is not None and known.digest == change.digest and known.loaded is change.loaded:
+                known.state, known.reason, known.since = "serving", "", moment
+            else:
+                model.versions[change.route] = self._fresh(change, moment)
+
+    def alert(self, alert: Alert) -> None:
+        """Note an alert that came."""
+        with self.lock:
+            self.alerts.appendleft(alert)
+
+    def snapshot(self) -> Snapshot:
+        """Everything, at this moment."""
+        with self.lock:
+            return show(self, self._clock())
+
+    def _fresh(self, change: Change, moment: float) -> VersionFigures:
+        loaded = change.loaded
+        return VersionFigures(
+            version=change.version,
+            digest=change.digest,
+            route=change.route,
+            state=change.state,
+            reason=change.reason,
+            since=moment,
+            loaded=loaded,
+            predictions=np.zeros(0 if loaded is None else loaded.manifest.classes, dtype=np.int64),
+            lately=Lately(3, moment),
+            caught=deque(maxlen=self.settings.flagged),
+        )

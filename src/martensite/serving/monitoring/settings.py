@@ -1,0 +1,34 @@
+"""What is watched, and what follows from it: the part ``monitoring`` of serve.yaml."""
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from martensite.core.config import Config
+
+
+class Metrics(Config):
+    """Where Prometheus finds the metrics.
+
+    Args:
+        port: A port of their own, for which no API key is asked; None: ``/metrics`` of the server, for keys of the scope
+            ``metrics``.
+        host: Address of that port.
+    """
+
+    port: int | None = Field(default=None, ge=0, le=65535)
+    host: str = "127.0.0.1"
+
+
+class Monitoring(Config):
+    """What a server watches.
+
+    Args:
+        metrics: For Prometheus.
+        flagged: Flagged inputs that are remembered, the latest, in memory only.
+        pictures: The inputs themselves are among what is remembered of them.
+        classes: Most classes that have a metric of their own; the others are counted together.
+    """
+
+    metrics: Metrics = Field(default_factory=Metrics)
+    flagged: NonNegativeInt = Field(default=24, le=1000)
+    pictures: bool = True
+    classes: PositiveInt = Field(default=100, le=10_000)
