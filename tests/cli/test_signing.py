@@ -80,6 +80,18 @@ def test_a_passphrase_comes_from_a_file_or_the_environment_only(shop, call, monk
         ("verify model --key rel.pub", "can't be read"),
         ("verify model", "give --key PUB, --trust FILE, --certificate-chain FILE"),
         ("verify model --key model/weights --signature rel.pub", "no public key"),
+        ("verify model --identity ada@example.org", "one source"),
+        ("verify model --trust trust.yaml --identity ada@example.org", "leave --identity out"),
+        ("verify model --identity-provider https://example.org", "add --identity WHO"),
+        ("verify model --trust trust.yaml --offline", "it needs --identity-provider"),
+        ("verify model --certificate-chain rel.pub", "holds no certificate"),
+        ("sign model --certificate rel.pub", "holds no certificate"),
+        ("sign model --sigstore --key rel", "in one way"),
+        ("sign model --identity-token rel.pub", "it needs --sigstore"),
+        ("sign model --sigstore --identity-token nothing", "can't be read"),
+        ("sign model --sigstore --sigstore-config rel.pub", "no client trust configuration"),
+        ("keys new x --token token=x", "begins with pkcs11:"),
+        ("sign model --key pkcs11:token=x;object=y", "has this URI"),
     ],
 )
 def test_what_is_refused(words, expected, shop, call):
@@ -87,6 +99,40 @@ def test_what_is_refused(words, expected, shop, call):
     assert result.code == 2
     assert expected in result.err
     assert len(result.err.splitlines()) == 1
+
+
+def test_by_certificate(shop, call, call_json):
+    config = "[req]\ndistinguished_name=d\n[d]\n[x]\nkeyUsage=digitalSignature\nsubjectAltName=email:ada@example.org\n"
+    (shop / "x.cnf").write_text(config)
+    pem = shop / "config" / "martensite" / "keys" / "rel.pem"
+    words = ("openssl", "req", "-x509", "-key", pem, "-passin", f"pass:{WORDS}", "-subj", "/CN=Ada", "-config", "x.cnf")
+    subprocess.run([*words, "-extensions", "x", "-out", "ada.crt"], check=True, capture_output=True)
+    assert call("sign", "model", "--certificate", "ada.crt").code == 0
+    words = ("verify", "model", "--certificate-chain", "ada.crt")
+    assert call_json(*words, "--identity", "ada@example.org").document["signer"] == "ada@example.org"
+    result = call(*words, "--identity", "eve@example.org")
+    assert result.code == 1
+    assert "signed by ada@example.org" in result.err
+    assert call("verify", "model", "--trust", "trust.yaml").code == 0
+
+
+def test_digests_are_reused_where_a_policy_allows_it(shop, call, call_json, monkeypatch):
+    monkeypatch.setattr("martensite.artifacts.signing.digests.SETTLED", -1e9)
+    monkeypatch.setenv("MARTENSITE_CACHE", str(shop / "cache"))
+    (shop / "lax.yaml").write_text("require: {scan: {}}\nverification: {reuse_hours: 1}\n")
+    call("sign", "model")
+    words = ("verify", "model", "--trust", "trust.yaml")
+    assert [call_json(*words, "--policy", policy).document["reused"] for policy in ("strict", "strict")] == [0, 0]
+    assert not (shop / "cache").exists()
+    assert [call_json(*words, "--policy", "lax.yaml").document["reused"] for _ in range(2)] == [0, 1]
+    assert call_json(*words).document["reused"] == 0
+    assert "1 of them not read again" in call(*words, "--policy", "lax.yaml").out
+    (shop / "model" / "weights").write_text("WEIGHTS")
+    assert "was altered" in call(*words, "--policy", "lax.yaml").err
+    (shop / "cache" / "digests").chmod(0o777)
+    result = call(*words, "--policy", "lax.yaml")
+    assert result.code == 2
+    assert "open to others" in result.err
 
 
 def test_json_never_holds_a_private_part(shop, call_json):

@@ -10,7 +10,7 @@ import pytest
 from martensite.artifacts.attest import Serving, Subject, append_claim, make_claim, predicate_of, read_claims
 from martensite.artifacts.bundle import load_bundle, save_bundle
 from martensite.artifacts.moments import now
-from martensite.artifacts.signing import Keyring, Trust, sign_model
+from martensite.artifacts.signing import Digests, Keyring, Trust, sign_model
 from martensite.core.errors import ArtifactError
 from martensite.gates.decide import decide
 from martensite.gates.policy import Policy
@@ -330,3 +330,31 @@ def test_the_signature_of_other_files_is_no_signature_of_what_is_in_memory(shop,
     verdict, reasons = shop.judge(known=known, signature=tmp_path / "new.sig")
     assert verdict == "FAIL"
     assert "is not what this signature is of" in reasons["signature"]
+
+
+def test_files_are_read_again_unless_the_policy_lets_that_be(shop, tmp_path, monkeypatch):
+    monkeypatch.setattr("martensite.artifacts.signing.digests.SETTLED", -1e9)
+    (tmp_path / "lax.yaml").write_text(POLICY + "verification: {reuse_hours: 1}\n")
+    lax = Policy.load(tmp_path / "lax.yaml")
+
+    def reason(policy):
+        digests = Digests(1.0, tmp_path / "cache")
+        result = decide(shop.bundle, policy, shop.claims, shop.trust, versions=shop.versions, digests=digests)
+        assert result.verdict == "PASS"
+        return next(check.reason for check in result.checks if check.rule == "signature")
+
+    assert "not read again" not in reason(lax)
+    assert f"{len(list(shop.bundle.iterdir()))} of them not read again" in reason(lax)
+    assert "not read again" not in reason(shop.policy)  # the digests are there, and yet
+    (tmp_path / "strict.rego").write_text(
+        lax.rego + 'checks contains {"rule": "fresh", "verdict": "FAIL", "reason": "stale"} if input.verification.reused > 0\n'
+    )
+    verdict = decide(
+        shop.bundle, Policy.load(tmp_path / "strict.rego"), shop.claims, shop.trust, digests=Digests(1.0, tmp_path / "cache")
+    )
+    assert {check.rule for check in verdict.checks if check.verdict == "FAIL"} == {"fresh"}
+    path = shop.bundle / "card.md"
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    digests = Digests(1.0, tmp_path / "cache")
+    result = decide(shop.bundle, lax, shop.claims, shop.trust, versions=shop.versions, digests=digests)
+    assert "card.md was altered" in next(check.reason for check in result.checks if check.rule == "signature")

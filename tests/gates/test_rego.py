@@ -184,3 +184,46 @@ def test_a_waiver_states_a_moment():
     assert waiver.expires.tzinfo is not None
     with pytest.raises(ConfigError, match="is no moment"):
         Waiver.parse({"rule": "scan", "owner": "a", "reason": "b", "expires": "soon"})
+
+
+def test_digests_are_reused_only_where_a_policy_says_so(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("require: {scan: {}}\nverification: {reuse_hours: 24}\n")
+    policy = Policy.load(path)
+    assert policy.reuse_hours == 24.0
+    (tmp_path / "same.rego").write_text(policy.rego)
+    assert Policy.load(tmp_path / "same.rego").reuse_hours == 24.0
+    assert [Policy.load(name).reuse_hours for name in SHIPPED] == [None] * len(SHIPPED)
+    (tmp_path / "none.rego").write_text(HEAD + 'checks contains {"rule": "r", "verdict": "PASS", "reason": ""}')
+    assert Policy.load(tmp_path / "none.rego").reuse_hours is None
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "true",
+        "24",
+        '"24"',
+        "[24]",
+        '{"reuse_hours": -1}',
+        '{"reuse_hours": 1e9}',
+        '{"reuse_hours": "always"}',
+        '{"reuse_days": 1}',
+    ],
+)
+def test_what_is_no_such_statement_is_refused(stated, tmp_path):
+    (tmp_path / "mine.rego").write_text(f"{HEAD}verification := {stated}\n")
+    with pytest.raises(ConfigError):
+        Policy.load(tmp_path / "mine.rego")
+
+
+def test_a_statement_that_depends_on_the_evidence_is_none(tmp_path):
+    """It is asked for before there is any."""
+    (tmp_path / "mine.rego").write_text(HEAD + 'verification := {"reuse_hours": 24} if input.claims')
+    assert Policy.load(tmp_path / "mine.rego").reuse_hours is None
+
+
+def test_a_policy_sees_what_was_not_read_again():
+    body = 'checks contains {"rule": "r", "verdict": "FAIL", "reason": "stale"} if input.verification.reused > 0'
+    assert checks(body, {"verification": {"files": 4, "reused": 1}})[0].verdict == "FAIL"
+    assert checks(body, {"verification": {"files": 4, "reused": 0}})[0].verdict == "INCONCLUSIVE"

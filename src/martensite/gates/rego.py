@@ -20,7 +20,6 @@ rows contains [base64.encode(one.rule), base64.encode(one.verdict), base64.encod
 	some one in data.martensite.policy.checks
 }
 size := count(data.martensite.policy.checks)
-stated := base64.encode(json.marshal(data.martensite.policy.verification))
 """
 HIDDEN = re.compile('["\\\\\ue000\ue001]|[^ -\ud7ff\ue000-\uffff\U00010000-\U0010ffff]|\x7f')
 SHOWN = re.compile("\ue000([0-9a-f]+)\ue001")
@@ -70,12 +69,11 @@ def verification(policy: str) -> Any:
     from regopy.rego_shared import RegoError
 
     try:
-        answer = _interpreter(policy).query("data.martensite.answer.stated")
-        return json.loads(_text(answer.results[0].expressions[0])) if answer.ok() else {}
+        answer = _interpreter(policy).query("data.martensite.policy.verification")
     except RegoError as error:
         raise _no_rego(error) from None
-    except (LookupError, ValueError, TypeError):
-        return {}
+    found = [one for result in answer.results for one in result.expressions] if answer.ok() else []
+    return found[0] if found else {}
 
 
 def _interpreter(policy: str) -> Any:

@@ -5,8 +5,10 @@ keyless. Verifying is stricter: no file is left out because the signature says s
 neither links nor empty folders pass.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from martensite.artifacts.signing.certificates import Authorities, signing_chain
 from martensite.artifacts.signing.dsse import read_envelope, seal
@@ -16,6 +18,8 @@ from martensite.artifacts.signing.keys import PublicKey
 from martensite.artifacts.signing.statement import model_digests, model_statement
 from martensite.artifacts.signing.tree import Known, digest_files, list_files, read_small, root_digest
 from martensite.artifacts.signing.trust import Trust
+from martensite.artifacts.stated import stated_digest
+from martensite.core.acts import Act, recorded
 from martensite.core.config import canonical_json
 from martensite.core.errors import ArtifactError, SignatureError
 from martensite.core.files import write_bytes, write_text
@@ -47,6 +51,15 @@ def default_signature(path: str | Path) -> Path:
     return path.with_name(path.resolve().name + ".sig") if path.name in ("", "..") else path.with_name(path.name + ".sig")
 
 
+def _signed(given: Mapping[str, Any], signed: Signed | None) -> Act:
+    path, details = Path(given["path"]), {"model": stated_digest(given["path"])}
+    if signed is None:
+        return Act(name=path.name, details=details)
+    details |= {"key": signed.key, "signer": signed.signer}
+    return Act("files", f"sha256:{signed.digest}", path.resolve().name, details=details)
+
+
+@recorded("sign", _signed, announced=True)
 def sign_model(
     path: str | Path,
     ring: Keyring,
@@ -79,6 +92,7 @@ def sign_model(
     return Signed(record.id, f"{record.name} ({record.owner})", root_digest(digests), digests)
 
 
+@recorded("sign", _signed, announced=True)
 def sign_keyless(
     path: str | Path,
     sigstore: Sigstore,
@@ -110,6 +124,7 @@ def sign_keyless(
     return Signed(key, "the identity of its certificate", root_digest(digests), digests)
 
 
+@recorded("verify", _signed)
 def verify_model(
     path: str | Path,
     by: Believed,
