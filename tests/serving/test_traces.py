@@ -88,14 +88,14 @@ def test_refusals_are_spans_without_a_batch(traced, x):
     fleet, portal, memory = traced()
     fleet.load()
     assert portal.infer(x, model="none").status_code == 404
-    assert portal.infer(x * float("inf")).status_code == 400
+    assert portal.infer(x + 9).status_code == 400
     statuses = [one.attributes["http.response.status_code"] for one in spans(memory, "POST /v2/models/{model}/infer")]
     assert statuses == [404, 400]
     assert not spans(memory, "batch")
 
 
 def test_probes_have_no_spans(traced):
-    fleet, portal, memory = traced()
+    _, portal, memory = traced()
     assert portal.get("/v2/health/live").status_code == 200
     assert memory.get_finished_spans() == ()
 
@@ -157,9 +157,9 @@ def test_a_collector_that_is_away_costs_no_answer(here, fleets, portals, x):
     assert portals(create_app(fleet)).infer(x).status_code == 200
 
 
-def test_without_the_setting_nothing_of_opentelemetry_is_imported():
-    code = "import sys, martensite.serving as s; s.create_app; print([m for m in sys.modules if m.startswith('opentelemetry')])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+def test_without_the_setting_nothing_that_makes_spans_is_imported():
+    code = "import sys, martensite.serving as s; s.create_app; print('opentelemetry.sdk' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 def test_an_address_is_one_of_http():

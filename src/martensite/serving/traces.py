@@ -1,7 +1,7 @@
 """OpenTelemetry traces: a span for each request, for its time in the queue and in a batch, and for each verification.
 
 Spans are told to a collector by OTLP over HTTP, from a thread of its own; one that is away costs spans and never an answer.
-Without the setting nothing of OpenTelemetry is imported, and nothing is done for a request.
+Without the setting no SDK is imported, and nothing is done for a request.
 """
 
 from contextvars import ContextVar
@@ -85,7 +85,7 @@ class Tracer(Observer):
         provider = TracerProvider(
             sampler=TraceIdRatioBased(settings.share), resource=Resource.create({"service.name": settings.service})
         )
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, timeout=5)))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, timeout=2)))
         return cls(provider)
 
     def begin(self, method: str, headers: Any) -> "Span":
