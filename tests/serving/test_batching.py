@@ -74,7 +74,7 @@ def test_every_request_gets_its_own_rows(sizes, largest):
     assert sum(len(done.x) for done in bench.batches) == sum(sizes)
     assert all(1 <= len(done.x) <= largest for done in bench.batches)
     for done in bench.batches:  # observers see whose rows are whose
-        assert [len(part.x) for part in done.parts] and sum(len(part.x) for part in done.parts) == len(done.x)
+        assert sum(len(part.x) for part in done.parts) == len(done.x)
 
 
 def test_what_waits_at_the_same_time_is_computed_together(bench):

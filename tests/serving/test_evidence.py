@@ -67,7 +67,7 @@ def test_what_is_not_proven_is_not_served(here, harm, reason):
 
 def test_old_evidence_is_none(here):
     here.yard.bundle(here.folder / "old", 3, age=31)
-    with pytest.raises(SignatureError, match="release.max_age_days"):
+    with pytest.raises(SignatureError, match=r"release\.max_age_days"):
         Fleet(here.config(model={"bundle": str(here.folder / "old")})).load()
 
 
