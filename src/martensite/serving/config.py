@@ -13,6 +13,7 @@ from martensite.serving.body import Limits
 from martensite.serving.evidence import Evidence
 from martensite.serving.gatekeeper import LOCAL, Access
 from martensite.serving.ledger import Audit
+from martensite.serving.monitoring.settings import Monitoring
 from martensite.serving.output import Output
 from martensite.serving.queries import Queries
 from martensite.serving.traces import Traces
@@ -125,6 +126,7 @@ class ServeConfig(Config):
         tls: None: plain HTTP.
         audit: The audit log; None: none is written.
         traces: OpenTelemetry; None: no traces.
+        monitoring: What is watched, and what follows from it.
         limits: Of requests.
         connections: Most at a time.
         keep_alive: Seconds that a connection without a request stays open.
@@ -141,6 +143,7 @@ class ServeConfig(Config):
     tls: Tls | None = None
     audit: Audit | None = None
     traces: Traces | None = None
+    monitoring: Monitoring = Field(default_factory=Monitoring)
     limits: Limits = Field(default_factory=Limits)
     connections: PositiveInt = 512
     keep_alive: PositiveFloat = 15.0

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, PositiveFloat, field_validator
 
+from martensite.artifacts.moments import now
 from martensite.core.config import Config, load_yaml
 from martensite.core.errors import ConfigError
 from martensite.serving.sealed import Sealed
@@ -106,6 +107,14 @@ class Case:
             waivers=_waivers(evidence.waivers),
             known=subject,
         )
+
+    def dates(self, sealed: Sealed, subject: Any) -> dict[str, float]:
+        """Kind of claim to when the newest that counts was made, in seconds since 1970: how old the evidence is."""
+        from martensite.artifacts.attest import KINDS, acceptable, read_claims
+
+        found = read_claims(sealed.claims, subject, whom_to_trust(self.evidence.trust), now())
+        newest = {kind: acceptable(found, kind)[:1] for kind in KINDS}
+        return {kind: one[0].predicate.created.timestamp() for kind, one in newest.items() if one and one[0].predicate}
 
 
 def refused(verdict: Any) -> str:

@@ -15,6 +15,7 @@ from martensite.core.errors import MartensiteError
 from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
 from martensite.serving.ledger import Ledger
+from martensite.serving.monitoring.live import Live
 from martensite.serving.observer import Observer, Observers, Route
 from martensite.serving.refusal import Refusal
 from martensite.serving.slot import Slot
@@ -37,6 +38,7 @@ class Fleet:
     Attributes:
         gatekeeper: Knows the API keys.
         ledger: Writes the audit log; None: there is none.
+        live: Knows what goes on.
         tracer: Makes spans; None: there are none.
         slots: Name to model.
         stopping: The server takes nothing new.
@@ -46,7 +48,13 @@ class Fleet:
         self.config = config
         self.ledger = Ledger(config.audit) if config.audit is not None else None
         self.tracer = Tracer.to(config.traces) if tracer is None and config.traces is not None else tracer
-        self.observer = Observers([*observers, *(one for one in (self.ledger, self.tracer) if one is not None)], log.error)
+        watched = {one.name: one.queries.limit for one in config.models if one.queries is not None}
+        self.live = Live(config.monitoring, [one.name for one in config.models], watched)
+        if self.ledger is not None:
+            self.live.audit_lost = self.ledger.lost
+        self.observer = Observers(
+            [*observers, *(one for one in (self.live, self.ledger, self.tracer) if one is not None)], log.error
+        )
         self.gatekeeper = Gatekeeper(config.access)
         self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
         for slot in self.slots.values():

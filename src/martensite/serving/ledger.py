@@ -61,7 +61,7 @@ class Ledger(Observer):
         self.settings = settings
         self._log = AuditLog(settings.log, actor="martensite serve")
         self._writer = Writer(self._log)
-        self._outstanding = 0
+        self._outstanding = self._lost = 0
         self._complained = self._erased = float("-inf")
 
     def change(self, change: Change) -> None:
@@ -110,6 +110,10 @@ class Ledger(Observer):
         self._erased = time.monotonic()
         self._log.erase_before(now() - timedelta(days=days), f"retention of {days:g} days")
 
+    def lost(self) -> int:
+        """Records that could not be written, since the start."""
+        return self._lost
+
     def close(self) -> None:
         """Write what waits."""
         self._writer.close()
@@ -117,12 +121,12 @@ class Ledger(Observer):
 
     def _submit(self, entry: "Entry") -> "Future[Any] | None":
         if self._outstanding >= OUTSTANDING:  # the event loop must not wait for a disk
-            self._complain("records are lost: the audit log can't keep up")
+            self._complain("the audit log can't keep up")
             return None
         try:
             future = self._writer.submit(entry)
         except MartensiteError as error:
-            self._complain(f"a record is lost: {error}")
+            self._complain(str(error))
             return None
         self._outstanding += 1
         future.add_done_callback(self._written)
@@ -131,9 +135,10 @@ class Ledger(Observer):
     def _written(self, future: "Future[Any]") -> None:
         self._outstanding -= 1
         if not future.cancelled() and (error := future.exception()) is not None:
-            self._complain(f"a record is lost: {error}")
+            self._complain(str(error))
 
     def _complain(self, text: str) -> None:
+        self._lost += 1
         if time.monotonic() - self._complained > COMPLAIN_EVERY:
             self._complained = time.monotonic()
-            log.error("%s", text)
+            log.error("%d records of the audit log are lost so far: %s", self._lost, text)

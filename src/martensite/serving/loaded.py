@@ -39,6 +39,7 @@ class Loaded:
         sealed: Signature and claims, for judging it again.
         subject: What the verdict is about.
         verdict: The gate's last; None where evidence was waived.
+        dates: Kind of claim to when the newest that counts was made, in seconds since 1970.
         verified: Seconds that copy and verification took.
     """
 
@@ -53,6 +54,7 @@ class Loaded:
     sealed: Sealed
     subject: Any
     verdict: Any
+    dates: dict[str, float]
     verified: float = 0.0
 
     @property
@@ -76,6 +78,7 @@ class Loaded:
             return ""
         try:
             self.verdict = self.case.judge(self.sealed, self.subject)
+            self.dates = self.case.dates(self.sealed, self.subject)
         except MartensiteError as error:
             return str(error)
         return refused(self.verdict)
@@ -126,6 +129,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             sealed=sealed,
             subject=subject,
             verdict=verdict,
+            dates={} if case is None else case.dates(sealed, subject),
             verified=verified,
         )
     except BaseException:

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from martensite.serving.loaded import Loaded
 
 Route = Literal["primary", "canary", "shadow"]
 Decision = Literal["answered", "flagged", "refused", "routed", "abstained", "failed"]
@@ -108,6 +111,7 @@ class Change:
         reason: Why, where it isn't serving.
         verdict: The gate's, as JSON; empty where no evidence was asked for.
         route: Its place.
+        loaded: What is in memory; None where nothing came into service.
     """
 
     model: str
@@ -117,6 +121,7 @@ class Change:
     reason: str = ""
     verdict: dict[str, Any] = field(default_factory=dict)
     route: Route = "primary"
+    loaded: "Loaded | None" = None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Slot:
         old = self.lines.get(route)
         self.lines[route] = line  # one assignment: a request sees the old one or the new one
         self.trouble.pop(route, None)
-        self.observer.change(Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route))
+        self.observer.change(Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded))
         if old is not None:
             old.close()
             self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
@@ -102,7 +102,7 @@ class Slot:
         if bool(reason) != bool(line.out):
             state = "out" if reason else "serving"
             self.observer.change(
-                Change(self.name, line.version, line.loaded.digest, state, reason, line.loaded.record, route)  # type: ignore[arg-type]
+                Change(self.name, line.version, line.loaded.digest, state, reason, loaded.record, route, loaded)  # type: ignore[arg-type]
             )
         line.out = reason
 
