@@ -12,8 +12,9 @@ trusts that what was meant is what is there. It reads model.json and the files t
 
 import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
 
@@ -25,6 +26,7 @@ from martensite.artifacts.preprocess import LARGEST as LARGEST_PREPROCESS
 from martensite.artifacts.preprocess import PREPROCESS, Preprocess
 from martensite.artifacts.rebuild import description, rebuild
 from martensite.artifacts.weights import parse_tensors, read_file
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError, ConfigError, ModelError
 from martensite.core.files import sha256, whole_folder, write_bytes, write_text
 from martensite.models import Architecture, Classifier
@@ -35,6 +37,11 @@ WEIGHTS = "model.safetensors"
 FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, DEFENCE, CARD})
 
 
+def _saved(given: Mapping[str, Any], _: Path | None) -> Act:
+    return Act("model", model_digest(given["model"]), Path(given["path"]).name, details={"path": str(given["path"])})
+
+
+@recorded("save", _saved, announced=True)
 def save_bundle(
     model: Classifier,
     path: str | Path,
@@ -130,6 +137,12 @@ def check_savable(
     return Imported(factory=factory) if factory is not None else description(bare(model), shape or model.shape or ())
 
 
+def _loaded(given: Mapping[str, Any], model: Classifier | None) -> Act:
+    name, details = Path(given["path"]).name, {"path": str(given["path"])}
+    return Act(name=name, details=details) if model is None else Act("model", model_digest(model), name, details=details)
+
+
+@recorded("load", _loaded)
 def load_bundle(path: str | Path, *, allow: Collection[str] = ALLOWED, trust_code: bool = False) -> Classifier:
     """Load a model in evaluation mode, `Defended` if it was saved so; nothing of the bundle is executed.
 

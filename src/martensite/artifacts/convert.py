@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from martensite.artifacts.bundle import check_savable, save_bundle
+from martensite.artifacts.manifest import read_manifest
 from martensite.artifacts.scan import ScanReport, scan
 from martensite.artifacts.weights import parse_tensors, read_file
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError, ModelError
 from martensite.core.files import sha256
 from martensite.models import Architecture, Classifier
@@ -46,6 +48,15 @@ class Converted:
     prefix: str
 
 
+def _converted(given: Mapping[str, Any], done: Converted | None) -> Act:
+    source = sha256(read_file(Path(given["source"]), "give a checkpoint"))
+    details = {"source": source, "architecture": given["architecture"].kind}
+    if done is None:
+        return Act(name=Path(given["target"]).name, details=details)
+    return Act("model", read_manifest(done.bundle).digest, done.bundle.name, details=details)
+
+
+@recorded("convert", _converted, announced=True)
 def convert(
     source: str | Path,
     target: str | Path,

@@ -1,9 +1,9 @@
 """Runs an attack on any number of samples: checks first, attacks only what is still correct, judges everything at the end."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +18,14 @@ from martensite.attacks.survivors import succeeded
 from martensite.attacks.trace import Recorder, Trace
 from martensite.attacks.trust import warnings
 from martensite.attacks.tuning import Precision, tune
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ConfigError, DataError, ThreatError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import streams
 from martensite.data.checks import check_inputs, check_labels
 from martensite.models import undisturbed
 from martensite.models.access import Access, Model
+from martensite.models.digest import identity
 from martensite.threat import ThreatModel
 
 # On a CPU larger batches leave the caches, and glibc returns their activations to the system after each layer, to fault them in
@@ -31,6 +33,14 @@ from martensite.threat import ThreatModel
 BATCH, DEVICE_BATCH = 125, 1000
 
 
+def _attacked(given: Mapping[str, Any], result: AttackResult | None) -> Act:
+    details: dict[str, Any] = {"attack": given["method"].kind, "threat": str(given["threat"]), "n": len(given["x"])}
+    if result is not None:
+        details |= {"robust": int(result.robust.sum()), "errors": int(result.error.sum())}
+    return Act("model", identity(given["model"]), details={**details, "seed": given["seed"]})
+
+
+@recorded("attack", _attacked)
 def attack(
     method: Attack,
     model: Model,

@@ -1,5 +1,6 @@
 """What a certificate is, and what a method of certification must offer."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ import torch
 from torch import Tensor
 
 from martensite.certification.pool import BLOCK
+from martensite.core.acts import Act, recorded
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError, DataError, ModelError
 from martensite.core.events import Listener, silent
 from martensite.core.registry import Registry
 from martensite.data.checks import check_inputs, check_labels
 from martensite.models import Classifier, probe, undisturbed
+from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
 
 ABSTAIN = -1
@@ -121,6 +124,14 @@ class Job:
     listener: Listener
 
 
+def _certified(given: Mapping[str, Any], certificates: Certificates | None) -> Act:
+    details = {"method": given["method"].kind, "n": len(given["x"]), "seed": given["seed"]}
+    if certificates is not None:
+        details |= {"correct": int(certificates.correct.sum()), "abstained": int(certificates.abstained.sum())}
+    return Act("model", model_digest(given["model"]), details=details)
+
+
+@recorded("certify", _certified, announced=True)
 def certify(
     model: Classifier,
     x: Tensor,

@@ -13,6 +13,7 @@ from martensite.cli import (
     approve,
     attack,
     attest,
+    audit,
     bom,
     certify,
     compare,
@@ -33,6 +34,7 @@ from martensite.cli import (
     train,
     verify,
 )
+from martensite.cli.audited import audited, taken_out
 from martensite.core.errors import MartensiteError
 
 USAGE, BUG, INTERRUPTED = 2, 70, 130
@@ -43,7 +45,8 @@ app = typer.Typer(
     name="martensite",
     help="Find out how a model breaks, harden it, prove what can be proved, and ship it as evidence.",
     epilog="Start with: martensite run\n\n"
-    "Exit codes: 0 done or PASS, 1 FAIL, 2 bad input, 3 INCONCLUSIVE. --debug anywhere shows tracebacks.",
+    "Exit codes: 0 done or PASS, 1 FAIL, 2 bad input, 3 INCONCLUSIVE. --debug anywhere shows tracebacks; --audit FILE|URL "
+    "anywhere, or MARTENSITE_AUDIT, records what is done in the audit log.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -73,6 +76,7 @@ for module in (
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
 app.add_typer(policy.app)
+app.add_typer(audit.app)
 app.add_typer(access.app)
 app.add_typer(deploy.app)
 
@@ -93,7 +97,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _outcome(words: list[str], debug: bool) -> int:
     try:
-        code: Any = app(words, prog_name="martensite", standalone_mode=False)
+        words, log = taken_out(words)
+        with audited(words, log):
+            code: Any = app(words, prog_name="martensite", standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         return code if isinstance(code, int) else 0

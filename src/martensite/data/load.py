@@ -1,7 +1,10 @@
 """One door to all data: a source in text, as in Python, so in YAML and on the command line."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from martensite.core.acts import Act, recorded
 from martensite.core.config import nearest
 from martensite.core.errors import DataError
 from martensite.data.dataset import Dataset
@@ -16,6 +19,12 @@ from martensite.data.text import load_text
 SOURCES = ("digits", "mnist:DIR", "FILE.npz", "FILE.csv", "text:FILE", "IMAGE_FOLDER")
 
 
+def _accessed(given: Mapping[str, Any], data: Dataset | None) -> Act:
+    name = str(given["source"])
+    return Act(name=name) if data is None else Act("data", data.digest, name, details={"split": data.split, "n": len(data)})
+
+
+@recorded("access", _accessed, always=True)
 def load_data(
     source: str | Path,
     split: str | None = None,

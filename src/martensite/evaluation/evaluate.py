@@ -3,10 +3,12 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from martensite.core.acts import Act, recorded
 from martensite.core.engine import Engine
 from martensite.core.errors import ModelError, ThreatError
 from martensite.core.events import Listener, silent
@@ -35,6 +37,15 @@ from martensite.models.digest import identity
 from martensite.threat import Norm, ThreatModel
 
 
+def _evaluated(given: Mapping[str, Any], report: RobustnessReport | None) -> Act:
+    suite = load_suite(given["suite"]).name
+    details = {"data": given["data"].digest, "threat": str(given["threat"]), "suite": suite, "seed": given["seed"]}
+    if report is not None:
+        details |= {"clean_accuracy": report.clean_accuracy.value, "robust_accuracy": report.robust_accuracy.value}
+    return Act("model", identity(given["model"]), details=details)
+
+
+@recorded("evaluate", _evaluated, announced=True)
 def evaluate(
     model: Model,
     data: Dataset,

@@ -1,14 +1,16 @@
 """The two ways to call the loop: `train` without an adversary, `harden` against one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ConfigError
 from martensite.core.events import Listener, silent
 from martensite.data.dataset import Dataset
 from martensite.data.split import hold_out
 from martensite.models import Classifier
+from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
 from martensite.training.logs import Log
 from martensite.training.loop import fit
@@ -22,6 +24,18 @@ from martensite.training.settings import TrainingSettings
 VALIDATION_SHARE = 0.1
 
 
+def _made(given: Mapping[str, Any], result: TrainingResult | None) -> Act:
+    details = {"from": model_digest(given["model"]), "data": given["data"].digest, "seed": given["seed"]}
+    if "threat" in given:
+        plan = _plan(given["objective"], given["recipe"], given["epochs"], given["settings"])
+        details |= {"threat": str(given["threat"]), "recipe": plan.name}
+    if result is None:
+        return Act(details=details)
+    details |= {"epochs": len(result.history), "best_epoch": result.best.number}
+    return Act("model", model_digest(result.model), outcome="done" if result.completed else result.verdict, details=details)
+
+
+@recorded("train", _made, announced=True)
 def train(
     model: Classifier,
     data: Dataset,
@@ -63,6 +77,7 @@ def train(
     )
 
 
+@recorded("harden", _made, announced=True)
 def harden(
     model: Classifier,
     data: Dataset,

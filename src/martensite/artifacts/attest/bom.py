@@ -6,6 +6,7 @@ must pass its strict validator.
 
 import json
 import re
+from collections.abc import Mapping
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,18 @@ from uuid import NAMESPACE_URL, uuid5
 from martensite.artifacts.attest.subject import Subject
 from martensite.artifacts.manifest import Manifest, read_manifest
 from martensite.artifacts.moments import now
+from martensite.artifacts.stated import stated_digest
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError
 from martensite.evaluation.report import DataRecord, Rate, RobustnessReport, RunReport
 
 
+def _listed(given: Mapping[str, Any], document: dict[str, Any] | None) -> Act:
+    details = {} if document is None else {"components": len(document["components"])}
+    return Act("model", stated_digest(given["bundle"]), Path(given["bundle"]).name, details=details)
+
+
+@recorded("bom", _listed)
 def make_bom(bundle: str | Path, report: RobustnessReport | RunReport | None = None) -> dict[str, Any]:
     """The bill of materials.
 

@@ -6,7 +6,7 @@ folder changing. Reading believes nothing: what can't be read or doesn't verify 
 
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from martensite.artifacts.signing.dsse import STATEMENT, read_envelope, seal
 from martensite.artifacts.signing.keys import Signer
 from martensite.artifacts.signing.trust import Trust, TrustedKey
 from martensite.artifacts.weights import read_file
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError, MartensiteError, SignatureError, StorageError
 from martensite.core.files import sha256
 
@@ -46,6 +47,18 @@ class Claim:
     predicate: Predicate | None = None
 
 
+def _claimed(given: Mapping[str, Any], _: str | None) -> Act:
+    subject, predicate = given["subject"], given["predicate"]
+    kind = BY_URI[predicate.uri()]
+    details: dict[str, Any] = {"type": kind, "files": f"sha256:{subject.root}", "key": given["key"].public.id}
+    told = {name: getattr(predicate, name) for name in ("report", "reason", "version") if hasattr(predicate, name)}
+    if kind == "release":
+        told["release"] = getattr(predicate, "name", "")
+    action = "approve" if kind == "approval" else "attest"
+    return Act("model", f"sha256:{subject.model}", subject.name, details={**details, **told}, action=action)
+
+
+@recorded("attest", _claimed, announced=True)
 def make_claim(subject: Subject, predicate: Predicate, key: Signer) -> str:
     """A signed statement, as one line."""
     content = predicate.model_dump(mode="json")

@@ -14,7 +14,7 @@ from typing import Any
 from martensite.artifacts.audit.entry import DIGEST
 from martensite.artifacts.moments import now, read_moment, write_moment
 from martensite.artifacts.signing.dsse import STATEMENT, read_envelope, read_object, seal
-from martensite.artifacts.signing.keys import PrivateKey, PublicKey
+from martensite.artifacts.signing.keys import PublicKey, Signer
 from martensite.artifacts.signing.tree import read_small
 from martensite.artifacts.signing.trust import Trust
 from martensite.core.errors import ArtifactError, ConfigError, SignatureError
@@ -42,7 +42,7 @@ class Checkpoint:
     bundle: str
 
     @classmethod
-    def sign(cls, log: str, size: int, root: str, key: PrivateKey) -> "Checkpoint":
+    def sign(cls, log: str, size: int, root: str, key: Signer) -> "Checkpoint":
         """State it."""
         created = now()
         subject = {"name": "audit log", "digest": {"sha256": root}}

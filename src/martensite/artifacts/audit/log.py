@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from martensite.artifacts.audit.database import Database
 from martensite.artifacts.audit.entry import COLUMNS, NOTHING, Entry, Record, check_text, payload_digest, sealed
-from martensite.artifacts.audit.tables import payloads, records
+from martensite.artifacts.audit.tables import checkpoints, payloads, records
 from martensite.core.errors import ArtifactError, ConfigError
 
 BATCH = 5000  # rows a statement, or a read
@@ -124,6 +124,16 @@ class AuditLog:
     def identity(self) -> str:
         """The log's name: the hash of its first record, which holds a random number."""
         return self.get(1).hash
+
+    def checkpoints(self) -> list[str]:
+        """The signed checkpoints that the log holds, as bundles, in order of size."""
+        with self.database.reading() as connection:
+            return list(connection.scalars(select(checkpoints.c.bundle).order_by(checkpoints.c.size)))
+
+    def add_checkpoint(self, size: int, root: str, bundle: str) -> None:
+        """Keep a signed checkpoint; keep another copy where who can write the log can't."""
+        with self.database.writing() as connection:
+            connection.execute(checkpoints.insert(), {"size": size, "root": root, "bundle": bundle})
 
     def payload(self, number: int) -> bytes | None:
         """A record's payload; None: it has none, or it was erased."""

@@ -77,6 +77,10 @@ def scan_rows(rows: Iterable[tuple[Any, ...]], first: int, last: int) -> Stretch
     found, leaves, expected, previous = Stretch(first), [], first, None
     for row in rows:
         number, follows, stated = row[0], row[12], row[13]
+        if number < expected:
+            found.whole = False
+            found.flaws.append(Flaw(number, "moved", f"record {number} stands after record {expected - 1}: they were reordered"))
+            continue
         if number != expected:
             found.whole = False
             found.flaws.append(_gap(expected, number - 1))

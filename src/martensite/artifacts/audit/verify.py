@@ -26,10 +26,11 @@ from martensite.artifacts.audit.tables import checkpoints as stored
 from martensite.artifacts.audit.tables import payloads, records
 from martensite.artifacts.signing.keys import PublicKey
 from martensite.artifacts.signing.trust import Trust
-from martensite.core.errors import MartensiteError
+from martensite.core.errors import SignatureError
 from martensite.core.events import Event, Listener, silent
 
 STRETCH = 1 << HEIGHT
+PATIENCE = 2.0  # seconds before progress is told
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def verify_log(
         checkpoints: Kept elsewhere; those that the log holds itself are compared, too.
         by: Whose checkpoints count; None: all are compared, and none is believed.
         workers: Processes. More than one are started afresh (spawned), so a script that asks for them guards its main module.
-        listener: Gets an event a stretch.
+        listener: Gets an event a stretch, if it takes longer than two seconds.
 
     Raises:
         ArtifactError: there is no log, or it can't be read.
@@ -89,15 +90,14 @@ def verify_log(
             select(func.count(), func.min(records.c.number), func.max(records.c.number))
         ).one()
         lowest, size = lowest or 1, size or 0
-        own = [(n, text) for n, text in connection.execute(select(stored.c.size, stored.c.bundle).order_by(stored.c.size))]
+        own = list(connection.scalars(select(stored.c.bundle).order_by(stored.c.size)))
         flaws = [
             Flaw(0, "guard", f"the database no longer refuses changes: the trigger {name} is gone")
             for name in missing(connection)
         ]
         flaws += _payload_flaws(connection)
-    every, unreadable = _parsed(own)
+    every, unreadable = parsed(own)
     every = list(dict.fromkeys([*checkpoints, *every]))
-    against = refused(every, by)
     gapless = lowest == 1 and size == count
     starts = range(1, size + 1, STRETCH) if gapless else range(min(lowest, 1), size + 1, max(size + 1 - min(lowest, 1), 1))
     spans = [(start, min(start + starts.step - 1, size)) for start in starts]
@@ -105,19 +105,33 @@ def verify_log(
     with _each(database, spans, min(workers, len(spans))) as found:
         for done, stretch in enumerate(found, 1):
             chain.add(stretch)
-            listener(Event("verify", min(done * STRETCH, size), size, "record"))
-    flaws = [*chain.flaws, *flaws, *unreadable]
-    for one in every:
-        if reason := against.get(one) or chain.judge(one, size):
-            kind = "checkpoint" if one in against else "truncated" if one.size > size else "rewritten"
-            flaws.append(Flaw(one.size if kind != "truncated" else size + 1, kind, reason))  # type: ignore[arg-type]
-    believed = [one for one in every if by is not None and one not in against]
+            if time.monotonic() - began > PATIENCE:
+                listener(Event("verify", min(done * STRETCH, size), size, "record"))
+    return conclude(chain, size, [*flaws, *unreadable], every, by, began)
+
+
+def conclude(
+    chain: "Chain", size: int, flaws: list[Flaw], checkpoints: list[Checkpoint], by: PublicKey | Trust | None, began: float
+) -> Verification:
+    """All that was found, with what the checkpoints say to it."""
+    against = refused(checkpoints, by)
+    flaws = [*chain.flaws, *flaws]
+    if not size:
+        flaws.append(Flaw(1, "missing", "the log holds no record: all were removed"))
+    for one in sorted(checkpoints, key=lambda one: one.size):
+        if one in against:
+            flaws.append(Flaw(one.size, "checkpoint", f"a checkpoint of {one.size} records does not count: {against[one]}"))
+        elif one.size > size:
+            flaws.append(Flaw(size + 1, "truncated", chain.cut(one, size)))
+        elif reason := chain.judge(one):
+            flaws.append(Flaw(one.size, "rewritten", reason))
+    believed = [one for one in checkpoints if by is not None and one not in against]
     return Verification(
         log=chain.log,
-        size=int(count),
+        size=size,
         root="" if flaws else chain.frontier.root.hex(),
         flaws=tuple(sorted(flaws, key=lambda flaw: flaw.number)),
-        checkpoints=len(every),
+        checkpoints=len(checkpoints),
         signed=len(believed),
         latest=max((one.size for one in believed), default=0),
         seconds=time.monotonic() - began,
@@ -161,20 +175,29 @@ class Chain:
             self.frontier.extend(leaves)
         self._whole = stretch.whole
 
-    def judge(self, one: Checkpoint, size: int) -> str:
+    def cut(self, one: Checkpoint, size: int) -> str:
+        """What a checkpoint of more records than there are says."""
+        if one.log != self.log:
+            return self._another(one)
+        many = f"records {size + 1} to {one.size} are" if one.size > size + 1 else f"record {one.size} is"
+        return f"{many} missing: the log was cut after the checkpoint of {one.created:%Y-%m-%d %H:%M}, which has {one.size}"
+
+    def judge(self, one: Checkpoint) -> str:
         """Why the log is not the one that the checkpoint speaks of, or ``""``."""
         when = f"{one.created:%Y-%m-%d %H:%M}"
         if one.log != self.log:
-            return f"the checkpoint of {when} is of another log, {one.log[:12]}, or the first record was replaced"
-        if one.size > size:
-            return f"records {size + 1} to {one.size} are missing: the checkpoint of {when} has {one.size}, the log was cut"
+            return self._another(one)
         if one.size not in self.roots:  # after a gap, which is a flaw of its own
-            return f"the checkpoint of {when}, of {one.size} records, can't be compared: records before that are missing"
+            return f"the checkpoint of {when}, of {one.size} records, can't be compared: a record before that can't be read"
         if self.roots[one.size] != one.root:
             before = max((other for other in self._agreed if other < one.size), default=0)
             return f"one of the records {before + 1} to {one.size} was rewritten: the checkpoint of {when} has another root"
         self._agreed.add(one.size)
         return ""
+
+    def _another(self, one: Checkpoint) -> str:
+        when = f"{one.created:%Y-%m-%d %H:%M}"
+        return f"the checkpoint of {when} is of the log {one.log[:12]}: this is another one, or record 1 was replaced"
 
 
 @contextmanager
@@ -188,16 +211,14 @@ def _each(database: Database, spans: list[tuple[int, int]], workers: int) -> Ite
         yield pool.map(scan_stretch, [place] * len(spans), firsts, lasts)
 
 
-def _parsed(own: list[tuple[int, str]]) -> tuple[list[Checkpoint], list[Flaw]]:
+def parsed(bundles: Sequence[str]) -> tuple[list[Checkpoint], list[Flaw]]:
+    """The log's own checkpoints, and those that can't be read."""
     found, flaws = [], []
-    for size, bundle in own:
+    for place, bundle in enumerate(bundles, 1):
         try:
-            one = Checkpoint.parse(bundle, f"the log's checkpoint of {size} records")
-            if one.size != size:
-                raise MartensiteError(f"the log's checkpoint of {size} records is of {one.size}")
-            found.append(one)
-        except MartensiteError as error:
-            flaws.append(Flaw(int(size), "checkpoint", error.value))
+            found.append(Checkpoint.parse(bundle, f"the log's checkpoint {place}"))
+        except SignatureError as error:
+            flaws.append(Flaw(0, "checkpoint", error.value))
     return found, flaws
 
 

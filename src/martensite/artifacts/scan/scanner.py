@@ -4,15 +4,16 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from martensite.artifacts.scan import formats, opinion
 from martensite.artifacts.scan.limits import LimitError, Limits
 from martensite.artifacts.scan.report import Finding, ScannedFile, ScanReport, Severity, worst
 from martensite.artifacts.scan.source import Source
 from martensite.artifacts.scan.visit import Run, Visit
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError
 from martensite.core.events import Event, Listener, silent
 
@@ -21,6 +22,16 @@ UNKNOWN = "unrecognised"
 T = TypeVar("T")
 
 
+def _scanned(given: Mapping[str, Any], report: ScanReport | None) -> Act:
+    paths = given["paths"]
+    name = ", ".join(str(path) for path in ([paths] if isinstance(paths, str | Path) else paths))
+    if report is None:
+        return Act(name=name)
+    (kind, digest) = ("file", report.files[0].digest or "") if len(report.files) == 1 else ("", "")
+    return Act(kind, digest, name, report.severity, {"files": len(report.files), "findings": len(report.findings)})
+
+
+@recorded("scan", _scanned)
 def scan(
     paths: Iterable[str | Path] | str | Path, *, limits: Limits | None = None, digests: bool = False, listener: Listener = silent
 ) -> ScanReport:
