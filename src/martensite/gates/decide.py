@@ -6,7 +6,6 @@ model. Then the policy's own rules, and its waivers. What isn't there, doesn't v
 
 from collections import defaultdict
 from collections.abc import Mapping
-from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,23 +18,12 @@ from martensite.artifacts.moments import now as this_moment
 from martensite.artifacts.signing import Digests, Signed, Trust, default_signature, read_signature, verify_model
 from martensite.artifacts.stated import stated_digest
 from martensite.core.acts import Act, recorded
-from martensite.artifacts.stated import stated_digest
-from martensite.core.acts import Act, recorded
 from martensite.core.errors import MartensiteError, SignatureError
 from martensite.gates.policy import Policy
 from martensite.gates.short_form import Waiver
 from martensite.gates.versions import Versions
 
 
-def _decided(given: Mapping[str, Any], verdict: Verdict | None) -> Act:
-    details: dict[str, Any] = {"policy": given["policy"].name, "policy_digest": given["policy"].digest}
-    if verdict is not None:
-        details["not_passed"] = [check.rule for check in verdict.checks if check.verdict != "PASS"]
-    model, name = stated_digest(given["bundle"]), Path(given["bundle"]).name
-    return Act("model", model, name, "done" if verdict is None else verdict.verdict, details)
-
-
-@recorded("gate", _decided, announced=True)
 def _decided(given: Mapping[str, Any], verdict: Verdict | None) -> Act:
     details: dict[str, Any] = {"policy": given["policy"].name, "policy_digest": given["policy"].digest}
     if verdict is not None:

@@ -1,12 +1,10 @@
 """A gate on measured robustness: each threshold is judged by the whole interval, not by the point estimate."""
 
 from collections.abc import Mapping
-from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from martensite.core.acts import Act, recorded
 from martensite.core.acts import Act, recorded
 from martensite.core.config import Config
 from martensite.core.errors import DataError
@@ -14,11 +12,6 @@ from martensite.evaluation.intervals import paired_difference
 from martensite.evaluation.report import Check, Rate, RobustnessReport, Verdict
 
 Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-
-
-def _judged(given: Mapping[str, Any], verdict: Verdict | None) -> Act:
-    details = given["self"].model_dump(mode="json", exclude_none=True)
-    return Act("model", given["report"].model_digest, "", "done" if verdict is None else verdict.verdict, details)
 
 
 def _judged(given: Mapping[str, Any], verdict: Verdict | None) -> Act:
@@ -43,7 +36,6 @@ class Thresholds(Config):
     min_robust_gain: float | None = Field(default=None, ge=0.0, le=1.0)
     max_robust_drop: float | None = Field(default=None, ge=0.0, le=1.0)
 
-    @recorded("gate", _judged)
     @recorded("gate", _judged)
     def judge(self, report: RobustnessReport, baseline: RobustnessReport | None = None) -> Verdict:
         """PASS, FAIL or INCONCLUSIVE, with a reason for every threshold.
