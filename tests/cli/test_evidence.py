@@ -20,7 +20,9 @@ def shop(digits_run, tmp_path, monkeypatch, call):
         assert call("keys", "new", name, "--role", role, "--owner", owner).code == 0
         assert call("keys", "export", name, "--trust", "trust.yaml").code == 0
     assert call("sign", "model", "--key", "rel").code == 0
-    (tmp_path / "scan.json").write_text(call("scan", "model", "--json", "--digests").out)
+    (tmp_path / "empty.yaml").write_text("")
+    (tmp_path / "bare.json").write_text(call("scan", "model", "--json", "--no-digests").out)
+    (tmp_path / "scan.json").write_text(call("scan", "model", "--json").out)
     return tmp_path
 
 
@@ -70,7 +72,9 @@ def test_a_release(shop, call, call_json):
         ("gate model --trust trust.yaml --min-clean-accuracy 0.5", "thresholds are for a report"),
         ("gate model --trust trust.yaml --key rel", "is no gate's"),
         ("gate model --trust trust.yaml --serving dtpe=x", "did you mean 'dtype'"),
-        ("gate model --trust scan.json", "Trust"),
+        ("gate model --trust scan.json", "scan.json: Trust"),
+        ("gate model --trust empty.yaml", "empty.yaml is empty"),
+        ("attest model --type scan bare.json --key eva", "bare.json has no SHA-256 of"),
         ("attest model report.json --key rel", "robustness is claimed by a key of the role evaluator"),
         ("attest model --type robustnes report.json --key eva", "did you mean 'robustness'"),
         ("attest model scan.json --key eva", "no RobustnessReport"),

@@ -28,7 +28,7 @@ def test_a_finding_outweighs_what_could_not_be_judged(call, files):
 
 
 def test_json_is_one_document(call, files):
-    outcome = call("scan", files, "--json", "--digests")
+    outcome = call("scan", files, "--json")
     document = json.loads(outcome.out)
     assert document["severity"] == "dangerous"
     assert {finding["severity"] for finding in document["findings"]} == {"dangerous", "suspicious", "unjudged"}

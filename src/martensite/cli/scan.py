@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 NAME = "scan"
 EXAMPLES = """Examples:\n
   martensite scan downloads/model.pth\n
-  martensite scan models/ --json --digests > scan.json\n
+  martensite scan models/ --json > scan.json\n
   martensite scan . --sarif > scan.sarif"""
 COLOURS = {"clean": "green", "unjudged": "yellow", "suspicious": "yellow", "dangerous": "bold red"}
 
 
 def command(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.", show_default=False)],
-    digests: Annotated[bool, typer.Option("--digests", help="Note the SHA-256 of every file in the report.")] = False,
+    digests: Annotated[
+        bool, typer.Option("--digests/--no-digests", help="With --json: the SHA-256 of every file, which a signed claim needs.")
+    ] = True,
     sarif: Annotated[bool, typer.Option("--sarif", help="Print the findings as SARIF 2.1.0 on stdout.")] = False,
     json: options.Json = False,
 ) -> int:
@@ -38,7 +40,7 @@ def command(
     if json and sarif:
         raise ConfigError("both --json and --sarif were given", "stdout holds one document", "leave one of them out")
     with Display(quiet=json or sarif) as display:
-        report = scan(paths, digests=digests, listener=display)
+        report = scan(paths, digests=digests and json, listener=display)
     if sarif:
         print_json(to_sarif(report, __version__))
     elif json:

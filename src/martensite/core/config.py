@@ -16,7 +16,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from martensite.core.errors import ConfigError
+from martensite.core.errors import ConfigError, MartensiteError
 
 # Three digits of exponent cover every float; with more, "1e999999999" would be computed exactly, for hours.
 DECIMAL = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,3})?"
@@ -61,8 +61,20 @@ class Config(BaseModel):
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Self:
-        """Read a YAML file (a `Path`) or YAML text (a `str`)."""
-        return cls.parse(load_yaml(source))
+        """Read a YAML file (a `Path`) or YAML text (a `str`).
+
+        Raises:
+            ConfigError: as `load_yaml` and `parse`; of a file it names the file.
+        """
+        document = load_yaml(source)
+        if not isinstance(source, Path):
+            return cls.parse(document)
+        if document is None:
+            raise ConfigError(f"{source} is empty", "a mapping of keys is needed", f"keys: {', '.join(cls.model_fields)}")
+        try:
+            return cls.parse(document)
+        except MartensiteError as error:
+            raise type(error)(f"{source}: {error.value}", error.rule, error.remedy) from None
 
 
 def load_yaml(source: str | Path) -> Any:

@@ -148,8 +148,12 @@ def _scan(subject: Subject, path: Path, content: bytes, created: datetime) -> Sc
         scanned = {_hex(str(one["digest"])): str(one["severity"]) for one in document["files"]}
         findings = tuple(f"{one['severity']}: {one['path']}: {one['reason']}" for one in document["findings"])
         scanner = str(document["format"])
-    except (ValueError, LookupError, TypeError):
+        undigested = [one["path"] for one in document["files"] if one["digest"] is None]
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise ArtifactError(f"{path} is no report of a scan", remedy="martensite scan BUNDLE --json > scan.json") from None
+    if undigested:
+        rule = "a claim is about the very bytes that were scanned"
+        raise ArtifactError(f"{path} has no SHA-256 of {undigested[0]}", rule, "martensite scan BUNDLE --json, with digests")
     if unseen := [name for name, digest in subject.files.items() if digest not in scanned]:
         rule = "a scan covers every file of the bundle, and states its SHA-256"
         raise ArtifactError(f"{path} does not cover {unseen[0]} as it is", rule, "scan the bundle anew, with digests")
