@@ -6,10 +6,8 @@ neither links nor empty folders pass.
 """
 
 from collections.abc import Mapping
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from typing import Any
 
 from martensite.artifacts.signing.certificates import Authorities, signing_chain
@@ -20,8 +18,6 @@ from martensite.artifacts.signing.keys import PublicKey
 from martensite.artifacts.signing.statement import model_digests, model_statement
 from martensite.artifacts.signing.tree import Known, digest_files, list_files, read_small, root_digest
 from martensite.artifacts.signing.trust import Trust
-from martensite.artifacts.stated import stated_digest
-from martensite.core.acts import Act, recorded
 from martensite.artifacts.stated import stated_digest
 from martensite.core.acts import Act, recorded
 from martensite.core.config import canonical_json
@@ -64,15 +60,6 @@ def _signed(given: Mapping[str, Any], signed: Signed | None) -> Act:
 
 
 @recorded("sign", _signed, announced=True)
-def _signed(given: Mapping[str, Any], signed: Signed | None) -> Act:
-    path, details = Path(given["path"]), {"model": stated_digest(given["path"])}
-    if signed is None:
-        return Act(name=path.name, details=details)
-    details |= {"key": signed.key, "signer": signed.signer}
-    return Act("files", f"sha256:{signed.digest}", path.resolve().name, details=details)
-
-
-@recorded("sign", _signed, announced=True)
 def sign_model(
     path: str | Path,
     ring: Keyring,
@@ -106,7 +93,6 @@ def sign_model(
 
 
 @recorded("sign", _signed, announced=True)
-@recorded("sign", _signed, announced=True)
 def sign_keyless(
     path: str | Path,
     sigstore: Sigstore,
@@ -138,7 +124,6 @@ def sign_keyless(
     return Signed(key, "the identity of its certificate", root_digest(digests), digests)
 
 
-@recorded("verify", _signed)
 @recorded("verify", _signed)
 def verify_model(
     path: str | Path,
