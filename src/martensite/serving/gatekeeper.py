@@ -14,7 +14,7 @@ from martensite.serving.access import ApiKey, Keys, Scope
 from martensite.serving.limits import Limits
 from martensite.serving.refusal import Refusal
 
-ANYONE = ApiKey(name="anyone", hashes=("none",), scopes=("infer", "metadata", "feedback"))
+ANYONE = ApiKey(name="anyone", hashes=("none",), scopes=("infer", "metadata", "feedback", "monitor"))
 LOCAL = frozenset({"127.0.0.1", "::1", "localhost"})
 SAVED_EVERY = 5.0  # seconds: what a kill -9 can give back of a day's quota
 
@@ -79,8 +79,9 @@ class Gatekeeper:
             Refusal: 401, no key or a wrong one; 403, a key that may not do this.
         """
         if self.settings.keys is None:
-            if scope not in ANYONE.scopes:
+            if scope not in ANYONE.scopes or (self.settings.open and scope == "monitor"):
                 raise Refusal(403, f"{scope} takes an API key", "this server has none", "give --keys keys.yaml")
+            self._at_home(headers.get("host", ""))
             return ANYONE
         kind, _, token = headers.get("authorization", "").partition(" ")
         key = self._keys.find(token.strip()) if kind.lower() == "bearer" else None
@@ -93,6 +94,13 @@ class Gatekeeper:
         if model is not None and key.models is not None and model not in key.models:
             raise Refusal(403, "this key may not ask this model", f"it may ask {', '.join(key.models)}", "use another key")
         return key
+
+    def _at_home(self, host: str) -> None:
+        # A page in the browser on this machine can have its own name lead here (DNS rebinding); the Host header still tells it.
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        if not self.settings.open and name and name.strip("[]").lower() not in LOCAL:
+            rule = "without API keys a server answers to this machine's own names"
+            raise Refusal(403, f"the request is for the host {name[:60]!r}", rule, "ask 127.0.0.1, or give --keys keys.yaml")
 
     def refresh(self) -> str:
         """Read keys.yaml again if it changed, and keep the counts; a damaged file leaves the keys as they were.

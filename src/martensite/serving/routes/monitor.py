@@ -1,0 +1,41 @@
+"""What the monitors know: a record for keys of the scope ``monitor``, and a page that draws it."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from martensite.serving.monitoring.snapshot import Snapshot
+from martensite.serving.refusal import Refusal
+from martensite.serving.routes.context import admit, fleet_of
+from martensite.serving.routes.errors import ERRORS
+from martensite.serving.ui.files import HEADERS, page_files
+
+router = APIRouter(tags=["monitoring"])
+
+
+@router.get("/v1/monitor", response_model=Snapshot, responses=ERRORS)
+async def monitor(request: Request) -> Response:
+    """Traffic, decisions, drift, alerts, evidence and what was flagged, as they are now."""
+    admit(request, "monitor")
+    record = fleet_of(request).live.snapshot()
+    return Response(record.model_dump_json(), 200, {"Cache-Control": "no-store"}, "application/json")
+
+
+@router.get("/ui", include_in_schema=False)
+async def page() -> Response:
+    """The page; it holds nothing until the record behind it is asked for."""
+    return await file("")
+
+
+@router.get("/ui/", include_in_schema=False)
+async def elsewhere() -> Response:
+    """Its names are relative to the path without the slash."""
+    return RedirectResponse("../ui", 308)
+
+
+@router.get("/ui/{name}", include_in_schema=False)
+async def file(name: str) -> Response:
+    """A file of the page."""
+    found = page_files().get(name)
+    if found is None:
+        raise Refusal(404, f"the page has no file {name[:60]!r}")
+    return Response(found.content, 200, HEADERS, found.kind)
