@@ -1,20 +1,39 @@
-"""A client that never finishes the head of its request holds a connection: it is closed after some seconds."""
+"""Connections have an end: so many at a time, and so long for the head of a request.
+
+A client that opens connections and sends nothing, or a byte now and then, would else hold the server for free. Those that are
+connected are served; it is the newest that is turned away.
+"""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
-def patient(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol with a deadline for every head: of the first from the connection on, of others from their first byte."""
+
+def patient(seconds: float, most: int) -> type[HttpToolsProtocol]:
+    """uvicorn's protocol with limits that it has no setting for.
+
+    Args:
+        seconds: In which a request's head is there: the first from the connection on, others from their first byte.
+        most: Connections at a time.
+    """
 
     class Patient(HttpToolsProtocol):
         _deadline: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._expect()
+            if len(self.connections) > most:
+                transport.write(FULL)
+                transport.close()
+            else:
+                self._expect()
+
+        def data_received(self, data: bytes) -> None:
+            if not self.transport.is_closing():
+                super().data_received(data)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()

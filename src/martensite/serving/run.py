@@ -66,14 +66,13 @@ def uvicorn_config(config: ServeConfig, fleet: Fleet) -> uvicorn.Config:
             tls |= {"ssl_ca_certs": str(config.tls.clients), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     return uvicorn.Config(
         create_app(fleet),
-        http=patient(config.limits.head_seconds),
+        http=patient(config.limits.head_seconds, config.connections),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=config.connections,
         timeout_keep_alive=round(config.keep_alive),
         timeout_graceful_shutdown=round(config.grace),
         **tls,

@@ -1,0 +1,236 @@
+"""Clients that misbehave, on a real socket: each is turned away, and the next one is answered."""
+
+import json
+import socket
+import ssl
+import subprocess
+import time
+
+import httpx
+import pytest
+import torch
+
+from martensite.serving.observer import Observer
+
+
+def body(n=1):
+    tensor = {"name": "input", "datatype": "FP32", "shape": [n, 1, 4, 4], "data": [0.5] * (16 * n)}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def head(length, **headers):
+    lines = ["POST /v2/models/tiny/infer HTTP/1.1", "Host: here", "Content-Type: application/json"]
+    lines += [] if length is None else [f"Content-Length: {length}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def read_all(connection):
+    """Everything until the server closes, or an answer is whole."""
+    got = b""
+    connection.settimeout(30)
+    while True:
+        try:
+            part = connection.recv(65536)
+        except (ConnectionResetError, BrokenPipeError):
+            return got
+        got += part
+        start, _, rest = got.partition(b"\r\n\r\n")
+        length = next((int(line[15:]) for line in start.lower().split(b"\r\n") if line.startswith(b"content-length:")), None)
+        if not part or (length is not None and len(rest) >= length):
+            return got
+
+
+@pytest.fixture
+def alive():
+    """Asserts that a decent client is answered."""
+
+    def check(server):
+        answer = httpx.post(f"{server.url}/v2/models/tiny/infer", content=body(), timeout=30)
+        assert answer.status_code == 200
+
+    return check
+
+
+def connect(server):
+    return socket.create_connection(server.address, timeout=30)
+
+
+def test_a_head_that_never_ends_is_closed(listening, alive):
+    server = listening(limits={"head_seconds": 0.3})
+    with connect(server) as silent, connect(server) as slow:
+        slow.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: h")
+        assert read_all(slow) == b""
+        assert read_all(silent) == b""
+    alive(server)
+
+
+def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(listening, alive):
+    server = listening(limits={"head_seconds": 0.3}, keep_alive=3600)
+    with connect(server) as client:
+        client.sendall(head(len(body())) + body())
+        assert b"200 OK" in read_all(client)
+        client.sendall(b"POST /v2/models/tiny/in")
+        assert read_all(client) == b""
+    alive(server)
+
+
+def test_a_body_that_comes_too_slowly_is_408(listening, alive):
+    server = listening(limits={"body_seconds": 0.3})
+    with connect(server) as client:
+        client.sendall(head(len(body())) + body()[:20])
+        assert b" 408 " in read_all(client)
+    alive(server)
+
+
+def test_half_a_body_and_away(listening, alive):
+    server = listening()
+    for cut in (0, 10, len(body()) - 1):
+        with connect(server) as client:
+            client.sendall(head(len(body())) + body()[:cut])
+    alive(server)
+
+
+def test_a_huge_body_is_413_before_it_is_read(listening, alive):
+    server = listening()
+    with connect(server) as client:
+        client.sendall(head(2**30))
+        assert b" 413 " in read_all(client)
+    alive(server)
+
+
+def test_a_huge_body_in_chunks_is_413_without_being_kept(listening, alive):
+    server = listening(limits={"body": 100_000})
+    with connect(server) as client:
+        client.sendall(head(None, Transfer_Encoding="chunked"))
+        chunk = b"%x\r\n%s\r\n" % (4096, b" " * 4096)
+        sent = 0
+        try:
+            while sent < 2**24:
+                client.sendall(chunk)
+                sent += 4096
+        except OSError:
+            pass
+        answer = read_all(client)
+    assert b" 413 " in answer or sent < 2**24
+    alive(server)
+
+
+def test_chunks_within_the_limit_are_taken(listening):
+    server = listening()
+    with connect(server) as client:
+        client.sendall(head(None, Transfer_Encoding="chunked") + b"".join(b"1\r\n%c\r\n" % one for one in body()) + b"0\r\n\r\n")
+        assert b"200 OK" in read_all(client)
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (head(len(body()), Content_Encoding="gzip") + body(), b" 415 "),
+        (head(200_002) + b"[" * 100_001 + b"]" * 100_001, b" 400 "),
+        (b"NONSENSE\r\n\r\n", b" 400 "),
+        (b"GET /v2/health/live HTTP/1.1\r\nHost: h\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", b""),
+        (b"GET /v2/models/%00%ff/infer HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", b" 40"),
+        (b"GET /v2/models/../../etc/passwd HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", b" 404 "),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b""),
+    ],
+    ids=["compressed", "deep", "nonsense", "long head", "odd name", "traversal", "TLS"],
+)
+def test_odd_requests(listening, alive, raw, status):
+    server = listening()
+    with connect(server) as client:
+        client.sendall(raw)
+        client.shutdown(socket.SHUT_WR)
+        answer = read_all(client)
+    assert status in answer
+    assert b" 500 " not in answer
+    alive(server)
+
+
+def test_more_connections_than_allowed_are_turned_away_and_the_others_served(listening, alive):
+    server = listening(connections=3)
+    held = [connect(server) for _ in range(4)]
+    try:
+        assert b" 503 " in read_all(held[3])
+        held[0].sendall(head(len(body())) + body())
+        assert b"200 OK" in read_all(held[0])
+    finally:
+        for one in held:
+            one.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if httpx.get(f"{server.url}/v2/health/live").status_code == 200:
+            break
+        time.sleep(0.05)
+    alive(server)
+
+
+def test_many_at_once_are_answered_rightly_or_told_to_wait(listening, here):
+    """Forty clients on a queue of eight: every answer is 200 with its own logits, or 429 with Retry-After."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    batching = {"max_queue": 8, "max_batch": 4}
+    server = listening(model={"batching": batching, "output": {"scores": "logits"}})
+    inputs = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = here.model(inputs)
+
+    def ask(row):
+        tensor = {"name": "input", "datatype": "FP32", "shape": [1, 1, 4, 4], "data": inputs[row].flatten().tolist()}
+        return httpx.post(f"{server.url}/v2/models/tiny/infer", json={"inputs": [tensor]}, timeout=60)
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(ask, range(40)))
+    assert {one.status_code for one in answers} <= {200, 429}
+    good = [row for row, one in enumerate(answers) if one.status_code == 200]
+    assert good
+    for row in good:
+        found = torch.tensor(answers[row].json()["outputs"][0]["data"])
+        torch.testing.assert_close(found, expected[row], rtol=1e-4, atol=1e-5)
+    assert all(int(one.headers["Retry-After"]) >= 1 for one in answers if one.status_code == 429)
+
+
+def test_a_server_that_is_told_to_stop_answers_what_it_has_taken(listening):
+    import threading
+
+    entered, go = threading.Event(), threading.Event()
+    server = listening()
+    loaded = server.fleet.slot("tiny").pick().loaded
+    real = loaded.backend
+
+    def slow(rows):
+        entered.set()
+        assert go.wait(30)
+        return real(rows)
+
+    loaded.backend = slow
+    with connect(server) as client:
+        client.sendall(head(len(body())) + body())
+        assert entered.wait(30)
+        server.server.handle_exit(15, None)
+        assert server.fleet.reasons == {"tiny": "the server is stopping"}
+        go.set()
+        assert b"200 OK" in read_all(client)
+    server.thread.join(30)
+    assert not server.thread.is_alive()
+    with pytest.raises(OSError, match=r"refused|reset"):
+        connect(server).close()
+
+
+def test_tls_by_files(listening, here):
+    certificate, key = here.folder / "tls.crt", here.folder / "tls.key"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    asked = [*words.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    if subprocess.run(asked, capture_output=True, check=False).returncode:
+        pytest.skip("openssl can't make a certificate here")
+    server = listening(tls={"certificate": str(certificate), "key": str(key)})
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    assert httpx.post(f"{server.url}/v2/models/tiny/infer", content=body(), verify=trusting).status_code == 200
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{server.url}/v2/health/live")
+
+
+def test_what_a_client_gets_says_nothing_of_the_software(listening):
+    server = listening()
+    headers = httpx.get(f"{server.url}/v2/health/live").headers
+    assert "server" not in headers
+    assert isinstance(server.fleet.observer, Observer)
