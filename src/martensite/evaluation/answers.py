@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 
 from martensite.core.errors import ModelError
-from martensite.models import Access, Model, ask_patiently, undisturbed
-from martensite.models.patience import said
+from martensite.models import Access, Classifier, Model, ask_patiently, probe, undisturbed
 
-BATCH = 250
+BATCH, FEW = 250, 2
 
 
 @dataclass(frozen=True)
@@ -19,12 +18,12 @@ class Answered:
     Attributes:
         logits: (n, K), a row of NaN for each input that got no answer.
         known: (n,) bool: which got one.
-        failures: What became of the others, in a line; empty if there are none.
+        failures: The error of each of the others.
     """
 
     logits: Tensor
     known: Tensor
-    failures: str
+    failures: tuple[ModelError, ...]
 
 
 def answers(model: Model, x: Tensor) -> Tensor:
@@ -42,23 +41,36 @@ def answered(model: Model, x: Tensor) -> Answered:
     """The same; of a model that only answers queries, an input whose query fails is left open and the others go on.
 
     Raises:
-        ModelError: a model with gradients fails, or none of the first inputs got an answer.
+        ModelError: a model with gradients fails.
         UnreachableError: nobody answers there.
     """
     failures: list[ModelError] = []
-    parts: list[Tensor] = []
+
+    def ask(part: Tensor) -> Tensor:
+        if model.access >= Access.GRADIENTS:
+            return _ask(model, part)
+        return ask_patiently(lambda some: _ask(model, some), part, model.classes, failures)
+
     with undisturbed(model), torch.inference_mode():
-        for part in torch.split(x, BATCH):
-            if model.access >= Access.GRADIENTS:
-                parts.append(_ask(model, part))
-                continue
-            parts.append(ask_patiently(lambda some: _ask(model, some), part, model.classes, failures))
-            if bool(torch.cat(parts).isnan().any(1).all()):  # it answers nobody: that is no matter of a sample
-                raise failures[0]
-    logits = _wide(torch.cat(parts))
-    if not failures:
-        return Answered(logits, torch.ones(len(x), dtype=torch.bool), "")
-    return Answered(logits, ~logits.isnan().any(1), said(failures))
+        logits = _wide(torch.cat([ask(part) for part in torch.split(x, BATCH)]))
+    known = ~logits.isnan().any(1) if failures else torch.ones(len(x), dtype=torch.bool)
+    return Answered(logits, known, tuple(failures))
+
+
+def try_out(model: Model, x: Tensor) -> None:
+    """Make sure that a model answers at all, by the first few of the inputs (n, *d).
+
+    Raises:
+        ModelError: it fails on them, or its answer isn't (n, K) finite numbers.
+        UnreachableError: nobody answers there.
+    """
+    if isinstance(model, Classifier):
+        probe(model, x[:FEW])
+        return
+    for some in (x[:FEW], x[:BATCH]):
+        if bool((told := answered(model, some)).known.any()):
+            return
+    raise told.failures[0]
 
 
 def _ask(model: Model, x: Tensor) -> Tensor:

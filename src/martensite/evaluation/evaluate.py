@@ -15,7 +15,7 @@ from martensite.core.events import Listener, silent
 from martensite.core.rng import generator
 from martensite.data.checks import check_inputs, check_labels
 from martensite.data.dataset import Dataset
-from martensite.evaluation.answers import answered
+from martensite.evaluation.answers import answered, try_out
 from martensite.evaluation.beside import gather_surrogates, look_beside
 from martensite.evaluation.canaries import sing, singing
 from martensite.evaluation.canary import Canary
@@ -32,7 +32,7 @@ from martensite.evaluation.summarise import record as record
 from martensite.evaluation.summarise import summarise
 from martensite.evaluation.tally import Tally
 from martensite.evaluation.work import Work
-from martensite.models import Access, Classifier, Model, probe
+from martensite.models import Access, Model
 from martensite.models.digest import identity
 from martensite.threat import Norm, ThreatModel
 
@@ -98,8 +98,7 @@ def evaluate(
     check_labels(data.y, len(data), model.classes)
     threat.check_shape(data.x)
     threat.check_clean(data.x)
-    if isinstance(model, Classifier):
-        probe(model, data.x[:2])
+    try_out(model, data.x)
     if store is not None and identity(model).startswith("unnamed:"):
         raise ModelError(
             f"a {type(model).__name__} was given with a store",
@@ -113,7 +112,7 @@ def evaluate(
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
     asked = time.perf_counter()
-    clean = answered(model, data.x)  # first: a model that can't answer about clean inputs is not worth attacking
+    clean = answered(model, data.x)
     timing = {"clean": time.perf_counter() - asked}
     canaries = try_suite(suite, threat.norm, model.access)
     sources, records = gather_surrogates(model, data, threat, suite, surrogates or {}, clean, seed, store)

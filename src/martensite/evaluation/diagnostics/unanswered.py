@@ -2,6 +2,7 @@
 
 from martensite.evaluation.answers import Answered
 from martensite.evaluation.diagnostic import Diagnostic
+from martensite.models.patience import said
 
 
 def open_questions(clean: Answered) -> tuple[Diagnostic, ...]:
@@ -12,7 +13,7 @@ def open_questions(clean: Answered) -> tuple[Diagnostic, ...]:
         Diagnostic(
             name="unanswered",
             severity="warning",
-            evidence=f"of {len(clean.known)} samples, {clean.failures}",
+            evidence=f"of {len(clean.known)} samples, {said(list(clean.failures))}",
             remedy="they are errors: never robust, and in the denominator of every rate; find out why, and evaluate again",
         ),
     )
