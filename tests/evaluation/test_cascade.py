@@ -202,7 +202,7 @@ def test_a_finished_run_is_read_back_without_asking_the_model(linear, data, thre
     def refuse(*arguments, **options):
         raise AssertionError("an attack was run again")
 
-    monkeypatch.setattr(work_module, "attack", refuse)
+    monkeypatch.setattr(work_module, "assault", refuse)
     assert untimed(evaluate(linear, data, threat, suite, store=tmp_path)) == untimed(first)
     monkeypatch.setattr(work_module, "attack", attack)
     other = evaluate(linear, data.subset(slice(0, 50)), threat, suite, store=tmp_path)

@@ -15,6 +15,7 @@ from martensite.defenses.defence import Defence
 from martensite.defenses.detector import Fitted
 from martensite.defenses.panel import Panel, holm
 from martensite.defenses.response import Response
+from martensite.defenses.transform import replaced
 from martensite.models import Classifier, undisturbed
 
 BATCH = 250
@@ -39,7 +40,7 @@ class Defended(Classifier):
         ModelError: a transform that doesn't fit the inputs.
 
     Attributes:
-        draws: Passes an attack should average over.
+        draws: Passes over which an answer is judged.
     """
 
     def __init__(self, base: Classifier, defence: Defence, fitted: Sequence[Fitted] = (), seed: int | None = None) -> None:
@@ -80,7 +81,7 @@ class Defended(Classifier):
 
     @property
     def draws(self) -> int:
-        """Passes that an attack should average over: 1 unless random; a vote is a mean over many draws itself."""
+        """Passes over which a single answer is judged: 1 unless random; a vote is over many draws itself."""
         return 1 if not self.random else 3 if self.defence.voting is not None else 10
 
     def reseed(self, seed: int) -> None:
@@ -124,20 +125,24 @@ class Defended(Classifier):
 
         Rejection is one more class, whose logit is joined to that of y by the larger of the two (Carlini and Wagner 2017,
         "Adversarial examples are not easily detected", arXiv:1705.07263, sec. 2.4): the largest is another class than y exactly
-        where the model is wrong, no alarm rings and it doesn't abstain. So the alarm is in any loss an attack climbs.
+        where the model is wrong, no alarm rings and it doesn't abstain. So the alarm is in any loss an attack climbs. An
+        abstention has the gradient of the right class's lead: it ends where a wrong class wins clearly.
         """
         logits, unsure = self.net.answer(x)  # type: ignore[operator]
         if not self.defence.rejects:
             return logits  # type: ignore[no-any-return]
-        margins = [] if unsure is None else [unsure.double()]
+        right = torch.nn.functional.one_hot(y.to(logits.device), self.classes).bool()
+        margins = []
+        if unsure is not None:
+            lead = logits[right] - logits.masked_fill(right, -torch.inf).amax(1)
+            margins.append(replaced(unsure, lead.to(unsure)).double())
         if self.panel is not None:
             margins.append(self.panel.margin(self.panel.scores(self.panel.look(x))))
         margin = torch.stack(margins).amax(0)
         spread = (logits.amax(1) - logits.amin(1)).detach().clamp_min(1e-3)
         # The logarithm keeps a loud alarm from flattening cross-entropy.
         raised = logits.amax(1) + WEIGHT * spread * (margin.sign() * margin.abs().log1p()).to(logits)
-        column = torch.nn.functional.one_hot(y.to(logits.device), self.classes).bool()
-        return torch.where(column, torch.maximum(logits, raised[:, None]), logits)
+        return torch.where(right, torch.maximum(logits, raised[:, None]), logits)
 
 
 class Stages(nn.Module):

@@ -43,8 +43,8 @@ class Voting(Config):
             rng: Of the gradient's noise, one stream a sample.
 
         Returns:
-            (n, K) logits, the logarithm of each class's share of the votes; (n,) what is positive exactly where it abstains.
-            With gradients where they are enabled.
+            (n, K) logits, the logarithm of each class's share of the votes, with a gradient where that is enabled; (n,) what is
+            positive exactly where it abstains, the logarithm of the p-value over alpha, without one.
         """
         shown = x.detach().clamp(*model.box)
         with torch.inference_mode(False), torch.no_grad():
@@ -58,9 +58,7 @@ class Voting(Config):
         )
         if not (torch.is_grad_enabled() and x.requires_grad):
             return logits, unsure
-        soft = self._soft(model, x, rng)
-        two = soft.exp().topk(2, dim=1).values
-        return replaced(logits, soft), replaced(unsure, ((two[:, 1] - two[:, 0]) * self.votes).to(unsure))
+        return replaced(logits, self._soft(model, x, rng)), unsure
 
     def _soft(self, model: Classifier, x: Tensor, rng: Streams) -> Tensor:
         """(n, K) logarithm of the mean probability."""

@@ -20,7 +20,7 @@ from martensite.defenses import Defended, Evasion
 from martensite.evaluation.answers import answers
 from martensite.evaluation.fit import Fitted, Job
 from martensite.evaluation.suite import Suite
-from martensite.models import Access, Classifier, Model
+from martensite.models import Access, Model
 from martensite.threat import ThreatModel
 
 BARE = "the bare model"  # what the model without its defences is called where it is searched
@@ -64,16 +64,18 @@ def _single(method: Attack) -> bool:
     return type(method).members is Attack.members
 
 
-def with_naive(fitted: Fitted, model: Model, adaptive: bool) -> Fitted:
+def with_naive(fitted: Fitted, model: Model, adaptive: bool, unfit: tuple[str, ...] = ()) -> Fitted:
     """The same jobs, and one that knows nothing of the defence: its adversarials are made on the bare model.
 
     Args:
         fitted: What was to run.
         model: Any; one without defences changes nothing.
         adaptive: False: every attack by gradients is made on the bare model, and none is adaptive.
+        unfit: What `adapted` left out.
     """
     if not isinstance(model, Defended):
         return fitted
+    fitted = replace(fitted, left_out=(*fitted.left_out, *unfit))
     whole = [job for job in fitted.jobs if job.role == "all" and job.method.needs >= Access.GRADIENTS and job.method.ball]
     if not adaptive:
         jobs = tuple(replace(job, surrogate=BARE) for job in whole)
@@ -117,19 +119,20 @@ def assault(
     return replace(whole, correct=correct, success=whole.success | ~correct)
 
 
-def judged(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """(n, K) scores of x (n, *d) by which attacks on samples of class y (n,) are judged, on the CPU; see `Defended.judged`."""
-    if not isinstance(model, Defended) or not model.defence.rejects:
-        return answers(model, x)
-    found = torch.empty(len(x), model.classes)
-    for label in torch.unique(y).tolist():
-        found[y == label] = answers(Evasion(model, label), x[y == label]).float()
-    return found
+def misjudged(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """(n,) bool: another class than y (n,) is predicted for x (n, *d) and nothing refuses; at least in half of the draws."""
+    if not isinstance(model, Defended):
+        return answers(model, x).argmax(1) != y
+    votes = torch.zeros(len(x), dtype=torch.int64)
+    for _ in range(model.draws):
+        seen = model.respond(x)
+        votes += (seen.prediction != y) & ~seen.flagged & ~seen.abstained
+    return 2 * votes >= model.draws
 
 
-def bare(model: Model) -> Classifier | None:
-    """A defended model without its defences; None of another one."""
-    return model.base if isinstance(model, Defended) else None
+def bare(model: Model) -> dict[str, Model]:
+    """A defended model without its defences, by its name among surrogates; nothing of another one."""
+    return {BARE: model.base} if isinstance(model, Defended) else {}
 
 
 def _joined(parts: Sequence[AttackResult], order: Tensor) -> AttackResult:

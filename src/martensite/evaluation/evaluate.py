@@ -15,6 +15,7 @@ from martensite.core.events import Listener, silent
 from martensite.core.rng import generator
 from martensite.data.checks import check_inputs, check_labels
 from martensite.data.dataset import Dataset
+from martensite.evaluation.adaptive import adapted, bare, with_naive
 from martensite.evaluation.answers import answered, try_out
 from martensite.evaluation.beside import gather_surrogates, look_beside
 from martensite.evaluation.canaries import sing, singing
@@ -60,6 +61,7 @@ def evaluate(
     certified: Tensor | None = None,
     surrogates: Mapping[str, Model] | None = None,
     at_least: float | None = None,
+    adaptive: bool = True,
     listener: Listener = silent,
 ) -> RobustnessReport:
     """Measure robustness.
@@ -79,6 +81,8 @@ def evaluate(
         surrogates: Models by name, on which the suite's attacks by transfer are made, to be judged on this one.
         at_least: Stop as soon as it is sure whether robust accuracy is at least so much, looking at the samples in random order
             (`Decision`). The report is then about those it looked at, and its interval for robust accuracy holds all the same.
+        adaptive: Of a defended model: attack it as who knows the defence, by gradients through every stage, over its randomness,
+            and with the alarm in the loss. False: only as who doesn't, on the bare model; such a report is invalid.
         listener: Gets an event an attack and shard of samples.
 
     Returns:
@@ -89,7 +93,7 @@ def evaluate(
         UnreachableError: nobody answers at an endpoint, at any time; what is finished is in the store. A query that fails where
             others are answered makes its sample an error, and stops nothing.
     """
-    suite = load_suite(suite)
+    suite, unfit = adapted(load_suite(suite), model)
     if threat.goal != "untargeted":
         raise ThreatError(
             "the threat model's goal is targeted", "robust accuracy is about any wrong class", "use goal untargeted"
@@ -116,11 +120,12 @@ def evaluate(
     timing = {"clean": time.perf_counter() - asked}
     canaries = try_suite(suite, threat.norm, model.access)
     sources, records = gather_surrogates(model, data, threat, suite, surrogates or {}, clean, seed, store)
-    fitted = fit(suite, model, threat, data.shape, sources)
+    asked_for = fit(suite, model, threat, data.shape, sources)
+    fitted = with_naive(asked_for, model, adaptive, unfit)
     found, shown = Adversarials(data) if adversarials else None, Examples(data, seed) if examples else None
     keepers = [keeper for keeper in (found, shown) if keeper is not None]
     keep = Keepers(keepers) if keepers else None
-    work, decision = Work(model, data, seed, store, keep is not None, sources), None
+    work, decision = Work(model, data, seed, store, keep is not None, sources | bare(model)), None
     if at_least is None:
         tally = measure(work, fitted, engine, listener, keep, rows=clean.known.nonzero().flatten())
     else:
@@ -133,7 +138,7 @@ def evaluate(
         save_examples(examples, shown.pairs(model, clean.logits), identity(model), data.digest)
     evidence = Evidence(model, data, threat, tally, clean.logits[: len(data)], training, seed, certified)
     findings = (*singing(canaries), *open_questions(clean), *check_all(evidence, clean.known[: len(data)]))
-    beside = look_beside(evidence, suite, fitted, sources, records, engine, store, listener)
+    beside = look_beside(evidence, suite, asked_for, sources, records, engine, store, listener)
     timing = {"total": time.perf_counter() - started, **timing}
     return summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)
 

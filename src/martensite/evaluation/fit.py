@@ -155,7 +155,11 @@ def _distinct(methods: Iterable[Attack]) -> Iterator[Attack]:
 
 def _name(method: Attack, others: list[Attack]) -> str:
     """The kind alone if it is the only one of it; else with whatever was set: ``"pgd(steps=50, loss=margin)"``."""
-    if sum(other.kind == method.kind for other in others) == 1:
-        return method.kind
+    return method.kind if sum(other.kind == method.kind for other in others) == 1 else _full(method)
+
+
+def _full(method: Attack) -> str:
     given = method.model_dump(mode="json", exclude_defaults=True)
-    return f"{method.kind}({', '.join(f'{key}={value}' for key, value in given.items())})" if given else method.kind
+    inner = {key: getattr(method, key) for key in given}
+    told = [f"{key}={_full(inner[key]) if isinstance(inner[key], Attack) else value}" for key, value in given.items()]
+    return f"{method.kind}({', '.join(told)})" if told else method.kind

@@ -21,6 +21,7 @@ from martensite.evaluation.canary import Canary
 from martensite.evaluation.classes import ClassRow
 from martensite.evaluation.clever import CleverSummary
 from martensite.evaluation.corruption import CorruptionError
+from martensite.evaluation.defence_record import DefenceRecord
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.distances import DistanceSummary, NormRow
 from martensite.evaluation.rate import CurvePoint as CurvePoint
@@ -175,6 +176,7 @@ class RobustnessReport(Report):
         clever: CLEVER scores of a few samples, where the suite asks for them.
         norms: Distances and curves in every norm that the suite names, by a search for the nearest.
         variation: Robust accuracy over several seeds of the attacks, where several were run.
+        defence: What stands around the model, with the naive figure beside the honest one; None: nothing does.
         decision: Where the run was to stop as soon as it is sure whether robust accuracy is at least so much.
         diagnostics: What the self-checks found; while one of severity ``"invalid"`` stands, the figures decide nothing.
         warnings: What bears on trust.
@@ -210,6 +212,7 @@ class RobustnessReport(Report):
     clever: CleverSummary | None = None
     norms: tuple[NormRow, ...] = ()
     variation: Variation | None = None
+    defence: DefenceRecord | None = None
     decision: Decision | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
     warnings: tuple[str, ...] = ()

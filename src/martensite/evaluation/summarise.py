@@ -16,6 +16,7 @@ from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics import Evidence
 from martensite.evaluation.distances import summarise_distances
 from martensite.evaluation.fit import Fitted
+from martensite.evaluation.naive_and_honest import defence_record
 from martensite.evaluation.report import CurvePoint, DataRecord, Environment, Rate, RobustnessReport
 from martensite.evaluation.suite import Suite
 from martensite.evaluation.tally import Tally
@@ -85,6 +86,7 @@ def summarise(
             "corruption": beside.corruption,
             "clever": beside.clever,
             "norms": beside.norms,
+            "defence": defence_record(evidence),
             "decision": decision,
             "diagnostics": findings,
             "warnings": (*_outputs(model, evidence.logits), *tally.warnings()),

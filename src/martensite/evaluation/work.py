@@ -14,12 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from martensite.attacks import AttackResult, attack
+from martensite.attacks import AttackResult
 from martensite.attacks.trace import Trace
 from martensite.core.config import canonical_json
 from martensite.core.errors import ModelError, UnreachableError
 from martensite.core.files import sha256, write_bytes
 from martensite.data.dataset import Dataset
+from martensite.evaluation.adaptive import assault
 from martensite.evaluation.answers import answers
 from martensite.evaluation.fit import Job
 from martensite.models import Access, Classifier, Model
@@ -99,7 +100,7 @@ class Work:
         job, rows = piece.job, piece.rows
         only_queries = self.model.access < Access.GRADIENTS
         try:
-            result = attack(
+            result = assault(
                 job.method,
                 self.model,
                 self.data.x[rows],

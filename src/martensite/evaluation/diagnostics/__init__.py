@@ -18,6 +18,7 @@ from martensite.evaluation.diagnostics.evidence import Evidence
 from martensite.evaluation.diagnostics.fgsm_beats_pgd import fgsm_beats_pgd
 from martensite.evaluation.diagnostics.flat_gradients import flat_gradients
 from martensite.evaluation.diagnostics.loss_saturates import loss_saturates
+from martensite.evaluation.diagnostics.masked_gradients import masked_gradients
 from martensite.evaluation.diagnostics.more_steps_gain import more_steps_gain
 from martensite.evaluation.diagnostics.noise_breaks import noise_breaks
 from martensite.evaluation.diagnostics.normalised_inputs import normalised_inputs
@@ -30,6 +31,7 @@ from martensite.evaluation.diagnostics.whole_box_unbroken import whole_box_unbro
 CHECKS = (
     contradiction,
     not_adaptive,
+    masked_gradients,
     predictions_change,
     whole_box_unbroken,
     noise_breaks,

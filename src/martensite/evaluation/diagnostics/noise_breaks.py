@@ -3,7 +3,7 @@
 import torch
 
 from martensite.core.rng import streams
-from martensite.evaluation.answers import answers
+from martensite.evaluation.adaptive import misjudged
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics.evidence import Evidence
 from martensite.evaluation.intervals import clopper_pearson
@@ -20,7 +20,7 @@ def noise_breaks(evidence: Evidence) -> Diagnostic | None:
     x, y, found = evidence.data.x[rows], evidence.data.y[rows], torch.zeros(len(rows), dtype=torch.bool)
     rng = streams(evidence.seed, "evaluate/noise", rows)
     for _ in range(DRAWS):
-        found |= answers(evidence.model, evidence.threat.random_start(x, rng)).argmax(1) != y
+        found |= misjudged(evidence.model, evidence.threat.random_start(x, rng), y)
     broken = evidence.tally.broken[rows]
     beyond, by_noise, by_attack = int((found & ~broken).sum()), int(found.sum()), int(broken.sum())
     if not by_noise or (not beyond and by_attack > by_noise):

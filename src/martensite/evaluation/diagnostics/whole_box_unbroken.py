@@ -2,7 +2,8 @@
 
 import torch
 
-from martensite.attacks import Attack, attack
+from martensite.attacks import Attack
+from martensite.evaluation.adaptive import assault
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics.evidence import Evidence
 from martensite.evaluation.intervals import clopper_pearson
@@ -22,7 +23,7 @@ def whole_box_unbroken(evidence: Evidence) -> Diagnostic | None:
     threat = evidence.threat.at(evidence.threat.ball.diameter(x[0].numel(), evidence.threat.box))
     left = torch.ones(len(rows), dtype=torch.bool)
     for method in methods:
-        result = attack(method, evidence.model, x[left], y[left], threat, seed=evidence.seed, indices=rows[left])
+        result = assault(method, evidence.model, x[left], y[left], threat, seed=evidence.seed, indices=rows[left])
         left[left.clone()] = result.robust | result.error
         if not bool(left.any()):
             return None
