@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -44,13 +45,19 @@ def postgresql_server():
     try:
         initdb = [folder / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8", "--locale=C.UTF-8"]
         subprocess.run(initdb, check=True, **quiet)
-        settings = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "port": port, "max_connections": 30}
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": "",
+            "port": port,
+            "max_connections": 30,
+            "fsync": "off",
+        }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         server = subprocess.Popen([folder / "postgres", "-D", data, *options], **quiet)
         yield f"postgresql://postgres@127.0.0.1:{port}"
     finally:
         if server is not None:
-            server.terminate()
+            server.send_signal(signal.SIGINT)  # at once, whoever is still connected
             server.wait(timeout=60)
         shutil.rmtree(home, ignore_errors=True)
 

@@ -70,9 +70,9 @@ class Database:
                     connection.exec_driver_sql("PRAGMA query_only=ON")
                 else:
                     connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                if checked:
-                    self._check(connection)
                 try:
+                    if checked:
+                        self._check(connection)
                     yield connection
                 finally:
                     if self.sqlite:

@@ -27,7 +27,7 @@ SQLITE = {
         BEFORE DELETE ON audit_payloads
         WHEN NOT EXISTS (
             SELECT 1 FROM audit_records WHERE action = 'erase' AND number > OLD.number
-            AND OLD.number BETWEEN json_extract(details, '$.first') AND json_extract(details, '$.last'))
+            AND OLD.number BETWEEN CAST(name AS INTEGER) AND CAST(substr(name, instr(name, '-') + 1) AS INTEGER))
         BEGIN SELECT RAISE(ABORT, 'audit: a payload is deleted after a record of its deletion'); END""",
     "audit_checkpoints_follow": """
         BEFORE INSERT ON audit_checkpoints
@@ -62,7 +62,7 @@ FUNCTIONS = {
         BEGIN
             IF NOT EXISTS (
                 SELECT 1 FROM audit_records WHERE action = 'erase' AND number > OLD.number
-                AND OLD.number BETWEEN (details::json ->> 'first')::bigint AND (details::json ->> 'last')::bigint
+                AND OLD.number BETWEEN split_part(name, '-', 1)::bigint AND split_part(name, '-', 2)::bigint
             ) THEN
                 RAISE EXCEPTION 'audit: a payload is deleted after a record of its deletion';
             END IF;

@@ -21,6 +21,7 @@ from martensite.artifacts.audit.tables import checkpoints, payloads, records
 from martensite.core.errors import ArtifactError, ConfigError
 
 BATCH = 5000  # rows a statement, or a read
+OWN = ("open", "erase")  # actions that the log itself records
 _INSERT = {
     kind: f"INSERT INTO audit_records ({', '.join(COLUMNS)}) VALUES ({', '.join([mark] * len(COLUMNS))})"
     for kind, mark in (("sqlite", "?"), ("postgresql", "%s"))
@@ -57,11 +58,14 @@ class AuditLog:
         """Record these, in this order, all or none; they are on disk when this returns.
 
         Raises:
+            ConfigError: an action that is the log's own.
             StorageError: nothing was recorded.
         """
         given = list(entries)
         if not given:
             return ()
+        if own := [one.action for one in given if one.action in OWN]:
+            raise ConfigError(f"the action {own[0]!r} was given", "the log records that by itself", "call the act another name")
         with self.database.writing() as connection:
             return self._append(connection, given)
 
@@ -143,6 +147,8 @@ class AuditLog:
     def erase(self, first: int, last: int, reason: str) -> int:
         """Delete the payloads of these records for good; the deletion is recorded, and the chain stays whole.
 
+        The record's name is ``"first-last"``: the database deletes no payload that no such record covers.
+
         Returns:
             How many there were; where there were none, nothing is recorded.
 
@@ -156,8 +162,7 @@ class AuditLog:
         with self.database.writing() as connection:
             count = connection.execute(select(func.count()).where(mine)).scalar_one()
             if count:
-                details = {"first": first, "last": last, "payloads": count}
-                self._append(connection, [Entry("erase", purpose=reason, details=details)])
+                self._append(connection, [Entry("erase", name=f"{first}-{last}", purpose=reason, details={"payloads": count})])
                 connection.execute(payloads.delete().where(mine))
         if count:
             self.database.forget()

@@ -4,8 +4,8 @@ The chain alone shows what was edited, removed or reordered in its middle. That 
 written anew with fresh hashes, only a checkpoint shows.
 """
 
-import json
 import multiprocessing
+import re
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -226,15 +226,14 @@ def _payload_flaws(connection: Connection) -> Iterator[Flaw]:
     """Payloads that are not as their records say, or gone without a record of their deletion."""
     kept = select(payloads, records.c.payload).join_from(payloads, records, payloads.c.number == records.c.number, isouter=True)
     for number, salt, content, stated in connection.execution_options(yield_per=500).execute(kept):
-        if not (isinstance(salt, bytes) and isinstance(content, bytes)) or payload_digest(salt, content) != stated:
+        if stated is None:
+            yield Flaw(number, "payload", f"there is a payload of record {number}, and no such record: it was removed")
+        elif not (isinstance(salt, bytes) and isinstance(content, bytes)) or payload_digest(salt, content) != stated:
             yield Flaw(number, "payload", f"the payload of record {number} was edited: its digest is another one")
     erased = []
-    for number, details in connection.execute(select(records.c.number, records.c.details).where(records.c.action == "erase")):
-        try:
-            document = json.loads(details)
-            erased.append((int(document["first"]), min(int(document["last"]), number - 1)))
-        except (ValueError, LookupError, TypeError):
-            continue
+    for number, name in connection.execute(select(records.c.number, records.c.name).where(records.c.action == "erase")):
+        if covered := re.fullmatch(r"(\d{1,18})-(\d{1,18})", str(name)):
+            erased.append((int(covered[1]), min(int(covered[2]), number - 1)))
     there = select(payloads.c.number).where(payloads.c.number == records.c.number).exists()
     for number in connection.scalars(select(records.c.number).where(records.c.payload != "", ~there).order_by(records.c.number)):
         if not any(first <= number <= last for first, last in erased):
