@@ -193,3 +193,32 @@ class TestPicture:
     @pytest.mark.parametrize("shape", [(4,), (2, 3, 3), (1, 1, 5)])
     def test_what_is_no_picture(self, shape):
         assert picture(np.zeros(shape, np.float32), (0.0, 1.0)) == ""
+
+
+class TestHour:
+    def test_it_is_minute_by_minute_and_older_minutes_fall_out(self, live, clock):
+        clock.now = 1_000_020.0  # the beginning of a minute
+        for minute in range(70):
+            for _ in range(3):
+                live.reply(Reply("m", "1", 200, "", "", "", 1, 0.004 if minute < 69 else 0.4))
+            live.reply(Reply("m", "1", 429, "busy", "", "", 0, 0.0))
+            clock.now += 60 if minute < 69 else 0
+        traffic = live.snapshot().models[0].traffic
+        assert traffic.hour == (4,) * 60
+        assert traffic.errors_hour == (1,) * 60
+        assert len(traffic.p99_hour) == 60
+        assert all(0.0025 <= one <= 0.005 for one in traffic.p99_hour[:-1])
+        assert 0.25 <= traffic.p99_hour[-1] <= 0.5
+        clock.now += 120
+        traffic = live.snapshot().models[0].traffic
+        assert traffic.hour[-2:] == (0, 0)
+        assert traffic.p99_hour[-3] > 0.25
+        assert traffic.p99_hour[-2:] == (None, None)
+
+    def test_flags_and_errors_are_in_their_seconds(self, live, clock):
+        live.batch(batch())
+        live.reply(Reply("m", "1", 429, "busy", "", "", 0, 0.0))
+        clock.now += 5
+        model = live.snapshot().models[0]
+        assert (model.versions[0].alarms.flagged_hour[-1], sum(model.versions[0].alarms.flagged_hour)) == (1, 1)
+        assert model.traffic.errors_history[-6:] == (1, 0, 0, 0, 0, 0)

@@ -75,6 +75,7 @@ class VersionFigures:
     Attributes:
         loaded: What serves; None: nothing does.
         lately: Samples, flagged, sum of confidences.
+        hour: Samples flagged, minute by minute.
     """
 
     version: str
@@ -87,6 +88,7 @@ class VersionFigures:
     predictions: npt.NDArray[np.int64]
     lately: Lately
     caught: deque[Caught]
+    hour: Lately
     decisions: Counter[str] = field(default_factory=Counter)
     confidence: Tally = field(default_factory=lambda: Tally(SHARES))
     p_value: Tally = field(default_factory=lambda: Tally(P_VALUES))
@@ -117,6 +119,7 @@ class VersionFigures:
             self.p_value.add(batch.p_value)
         if flagged:
             self.flagged += flagged
+            self.hour.add(moment, flagged)
             self._catch(batch, seen, moment, keep)
 
     def _catch(self, batch: Batch, seen: Read, moment: float, keep: bool) -> None:
@@ -146,16 +149,21 @@ class ModelFigures:
     Attributes:
         name: In URLs; ``""``: requests to none that is known.
         lately: Requests, errors, samples, batches, samples in batches.
-        latency: Of each of the last minute's ten-second parts, the latest last, and their beginnings.
+        hour: Requests and errors, minute by minute.
+        latency: Since the start.
+        recent: Latency of each of the last minute's ten-second parts, the latest last, and their beginnings.
+        minutes: Latency of each of the last hour's minutes that had any, the latest last, with the minute since 1970.
         trouble: Why no version serves.
     """
 
     name: str
     lately: Lately
+    hour: Lately
     versions: dict[str, VersionFigures] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)
     latency: Tally = field(default_factory=lambda: Tally(LATENCIES))
     recent: deque[tuple[float, Tally]] = field(default_factory=lambda: deque(maxlen=6))
+    minutes: deque[tuple[int, Tally]] = field(default_factory=lambda: deque(maxlen=60))
     samples: int = 0
     suspicious: int = 0
     loads: Counter[str] = field(default_factory=Counter)
@@ -166,8 +174,12 @@ class ModelFigures:
         self.requests[str(status)] += 1
         self.samples += samples
         self.lately.add(moment, 1, status >= 400, samples, 0, 0)
+        self.hour.add(moment, 1, status >= 400)
         if status == 200:
             self.latency.add_one(seconds)
             if not self.recent or moment - self.recent[-1][0] >= 10.0:
                 self.recent.append((moment, Tally(LATENCIES)))
             self.recent[-1][1].add_one(seconds)
+            if not self.minutes or int(moment) // 60 > self.minutes[-1][0]:
+                self.minutes.append((int(moment) // 60, Tally(LATENCIES)))
+            self.minutes[-1][1].add_one(seconds)

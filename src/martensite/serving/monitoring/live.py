@@ -41,7 +41,9 @@ class Live(Observer):
     ) -> None:
         self.settings, self._clock, self._suspicious = settings, clock, dict(suspicious or {})
         self.started = clock()
-        self.models = {name: ModelFigures(name, Lately(5, self.started)) for name in (*sorted(models), "")}
+        self.models = {
+            name: ModelFigures(name, Lately(5, self.started), Lately(2, self.started, 60)) for name in (*sorted(models), "")
+        }
         self.alerts: deque[Alert] = deque(maxlen=ALERTS)
         self.audit_lost: Callable[[], int | None] = lambda: None
         self.lock = threading.Lock()
@@ -110,4 +112,5 @@ class Live(Observer):
             predictions=np.zeros(0 if loaded is None else loaded.manifest.classes, dtype=np.int64),
             lately=Lately(3, moment),
             caught=deque(maxlen=self.settings.flagged),
+            hour=Lately(1, moment, 60),
         )

@@ -3,9 +3,13 @@
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from martensite.serving.monitoring.figures import LATENCIES, ModelFigures, VersionFigures
 from martensite.serving.monitoring.picture import picture
 from martensite.serving.monitoring.snapshot import Alarms, Drift, Evidence, Flagged, Model, Snapshot, Traffic, Version
+from martensite.serving.monitoring.standing import LOADING, stand
 from martensite.serving.monitoring.tally import joined
 
 if TYPE_CHECKING:
@@ -22,7 +26,7 @@ def show(live: "Live", moment: float) -> Snapshot:
         time=moment,
         started=live.started,
         traffic=_traffic(everything, moment),
-        models=tuple(_model(one, moment) for one in everything if one.name),
+        models=tuple(_model(one, live, moment) for one in everything if one.name),
         alerts=tuple(live.alerts),
         audit_lost=live.audit_lost(),
     )
@@ -36,7 +40,10 @@ def _traffic(models: list[ModelFigures], moment: float) -> Traffic:
     sums = [sum(column) for column in zip(*(model.lately.sums(moment) for model in models), strict=True)]
     span = models[0].lately.span(moment)
     recent = joined([tally for model in models for began, tally in model.recent if moment - began < MINUTE], LATENCIES)
-    each = sum(model.lately.seconds(moment)[:, 0] for model in models)
+    each = np.sum([model.lately.seconds(moment)[:, :2] for model in models], axis=0)
+    hour = np.sum([model.hour.seconds(moment) for model in models], axis=0)
+    minute = int(moment) // 60
+    slow = [joined([one for model in models for at, one in model.minutes if at == minute - 59 + i], LATENCIES) for i in range(60)]
     return Traffic(
         requests=dict(sorted(requests.items())),
         samples=sum(model.samples for model in models),
@@ -47,19 +54,26 @@ def _traffic(models: list[ModelFigures], moment: float) -> Traffic:
         p99=recent.quantile(0.99),
         batch=sums[4] / sums[3] if sums[3] else None,
         queued=sum(version.queued for model in models for version in model.versions.values() if version.route != "shadow"),
-        history=tuple(int(one) for one in each),  # type: ignore[union-attr]
+        history=_whole(each[:, 0]),
+        errors_history=_whole(each[:, 1]),
+        hour=_whole(hour[:, 0]),
+        errors_hour=_whole(hour[:, 1]),
+        p99_hour=tuple(one.quantile(0.99) for one in slow),
     )
 
 
-def _model(model: ModelFigures, moment: float) -> Model:
+def _model(model: ModelFigures, live: "Live", moment: float) -> Model:
     primary = model.versions.get("primary")
     ready = primary is not None and primary.state == "serving"
+    reason = "" if ready else model.trouble or (primary.reason if primary is not None else LOADING)
+    versions = tuple(_version(model.versions[one], model, moment) for one in ROUTES if one in model.versions)
     return Model(
         name=model.name,
         ready=ready,
-        reason="" if ready else model.trouble or (primary.reason if primary is not None else "it is not loaded yet"),
+        reason=reason,
+        standing=stand(model.name, reason, versions, tuple(live.alerts), live.audit_lost(), moment),
         traffic=_traffic([model], moment),
-        versions=tuple(_version(model.versions[one], model, moment) for one in ROUTES if one in model.versions),
+        versions=versions,
     )
 
 
@@ -80,7 +94,8 @@ def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Ver
             flagged=version.flagged,
             decisions=dict(sorted(version.decisions.items())),
             share=flagged / samples if samples else None,
-            flagged_history=tuple(int(one) for one in version.lately.seconds(moment)[:, 1]),
+            flagged_history=_whole(version.lately.seconds(moment)[:, 1]),
+            flagged_hour=_whole(version.hour.seconds(moment)[:, 0]),
             suspicious=model.suspicious,
         ),
         drift=Drift(),
@@ -103,6 +118,10 @@ def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Ver
             for one in reversed(version.caught)
         ),
     )
+
+
+def _whole(sums: npt.NDArray[np.float64]) -> tuple[int, ...]:
+    return tuple(int(one) for one in sums)
 
 
 def evidence_of(version: VersionFigures) -> Evidence:

@@ -10,6 +10,7 @@ from pydantic import Field
 from martensite.core.config import Config
 
 State = Literal["serving", "refused", "out", "retired"]
+Tone = Literal["pass", "fail", "inconclusive", ""]
 
 
 class Traffic(Config):
@@ -26,6 +27,10 @@ class Traffic(Config):
         batch: Mean samples a batch, over the last minute.
         queued: Samples that waited when the last batch began.
         history: Requests in each of the last 60 seconds, oldest first.
+        errors_history: Those of them with a status of 400 or more.
+        hour: Requests in each of the last 60 minutes, oldest first, the present one included.
+        errors_hour: Those of them with a status of 400 or more.
+        p99_hour: Seconds from head to answer in each of these minutes; None: nothing was answered.
     """
 
     requests: dict[str, int] = Field(default_factory=dict)
@@ -38,6 +43,10 @@ class Traffic(Config):
     batch: float | None = None
     queued: int = 0
     history: tuple[int, ...] = ()
+    errors_history: tuple[int, ...] = ()
+    hour: tuple[int, ...] = ()
+    errors_hour: tuple[int, ...] = ()
+    p99_hour: tuple[float | None, ...] = ()
 
 
 class Alarms(Config):
@@ -49,6 +58,7 @@ class Alarms(Config):
         decisions: Samples by what became of them, likewise.
         share: Of the samples of the last minute that rang one.
         flagged_history: Samples flagged in each of the last 60 seconds, oldest first.
+        flagged_hour: In each of the last 60 minutes, likewise.
         suspicious: Requests whose near duplicates looked like an attack, since the server started.
     """
 
@@ -57,6 +67,7 @@ class Alarms(Config):
     decisions: dict[str, int] = Field(default_factory=dict)
     share: float | None = None
     flagged_history: tuple[int, ...] = ()
+    flagged_hour: tuple[int, ...] = ()
     suspicious: int = 0
 
 
@@ -192,6 +203,38 @@ class Version(Config):
     flagged: tuple[Flagged, ...] = ()
 
 
+class Reason(Config):
+    """A line of how a model stands.
+
+    Attributes:
+        mark: In a word, in capitals.
+        tone: Good, bad, doubtful, or none of them.
+        title: What it is about.
+        text: In a sentence.
+    """
+
+    mark: str
+    tone: Tone
+    title: str
+    text: str
+
+
+class Standing(Config):
+    """How a model stands.
+
+    Attributes:
+        word: ``Serving``, ``Alarm``, ``Taken out``, ``Refused`` or ``Loading``.
+        tone: Good, bad or doubtful.
+        lead: In a sentence.
+        reasons: Evidence, alerts that fire, drift, detectors and so on.
+    """
+
+    word: str
+    tone: Tone
+    lead: str
+    reasons: tuple[Reason, ...] = ()
+
+
 class Model(Config):
     """A model by its name.
 
@@ -199,6 +242,7 @@ class Model(Config):
         name: In URLs.
         ready: It may be asked.
         reason: Why not.
+        standing: How it stands, in words.
         traffic: Of all its versions.
         versions: Primary first; those retired are left out.
     """
@@ -206,6 +250,7 @@ class Model(Config):
     name: str
     ready: bool
     reason: str = ""
+    standing: Standing
     traffic: Traffic = Field(default_factory=Traffic)
     versions: tuple[Version, ...] = ()
 
