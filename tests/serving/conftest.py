@@ -142,6 +142,18 @@ def served(here, fleets):
         portal.close()
 
 
+@pytest.fixture(scope="session")
+def plain(yard):
+    """A server that nothing is changed of."""
+    evidence = {"policy": str(yard.folder / "policy.yaml"), "trust": str(yard.folder / "trust.yaml")}
+    fleet = Fleet(ServeConfig.parse({"models": [{"name": "tiny", "bundle": str(yard.folder / "one"), "evidence": evidence}]}))
+    fleet.load()
+    portal = Portal(create_app(fleet))
+    yield SimpleNamespace(get=portal.get, post=portal.post, infer=portal.infer)
+    portal.close()
+    fleet.close()
+
+
 class Portal:
     """The application without a socket; its event loop runs in a thread, so that several requests can be under way."""
 
@@ -151,7 +163,9 @@ class Portal:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost")
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost"
+        )
 
     def start(self, coroutine):
         import asyncio

@@ -14,8 +14,8 @@ from martensite.defenses import Defence, Energy, InputRules, defend
 from martensite.serving.access import ApiKey, Keys, new_secret
 
 
-def test_metadata_say_what_the_model_takes_and_gives(served, here):
-    server = served()
+def test_metadata_say_what_the_model_takes_and_gives(plain):
+    server = plain
     assert server.get("/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
     found = server.get("/v2/models/tiny").json()
     assert found["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 1, 4, 4]}]
@@ -31,21 +31,20 @@ def test_metadata_say_what_the_model_takes_and_gives(served, here):
 @pytest.mark.parametrize(
     "path", ["/v2/models/none", "/v2/models/tiny/versions/9", "/v2/models/tiny/versions/9/ready", "/x", "/v2/"]
 )
-def test_what_is_not_there_is_404_with_an_error(served, path):
-    answer = served().get(path)
+def test_what_is_not_there_is_404_with_an_error(plain, path):
+    answer = plain.get(path)
     assert answer.status_code == 404
     assert [*answer.json()] == ["error"]
 
 
-def test_a_wrong_method_is_405(served):
-    answer = served().get("/v2/models/tiny/infer")
+def test_a_wrong_method_is_405(plain):
+    answer = plain.get("/v2/models/tiny/infer")
     assert answer.status_code == 405
     assert "error" in answer.json()
 
 
-def test_an_answer_in_binary_is_the_one_in_json(served, x):
-    server = served()
-    plain = server.infer(x, id="q").json()
+def test_an_answer_in_binary_is_the_one_in_json(plain, x):
+    server, plain = plain, plain.infer(x, id="q").json()
     raw = x.numpy().tobytes()
     head = json.dumps({
         "id": "q",
@@ -60,8 +59,8 @@ def test_an_answer_in_binary_is_the_one_in_json(served, x):
     np.testing.assert_array_equal(scores, np.array(plain["outputs"][0]["data"], np.float32))
 
 
-def test_outputs_that_are_asked_for_and_one_that_is_not_there(served, x):
-    server = served()
+def test_outputs_that_are_asked_for_and_one_that_is_not_there(plain, x):
+    server = plain
     assert [one["name"] for one in server.infer(x, outputs=[{"name": "label"}]).json()["outputs"]] == ["label"]
     answer = server.infer(x, outputs=[{"name": "logits"}])
     assert answer.status_code == 400
@@ -72,12 +71,12 @@ def test_outputs_that_are_asked_for_and_one_that_is_not_there(served, x):
     ("value", "says"),
     [(float("nan"), "NaN"), (float("inf"), "NaN or infinity"), (1e39, "infinity"), (1.1, "takes 0 to 1"), (-0.1, "takes 0 to 1")],
 )
-def test_inputs_that_are_none(served, x, value, says):
+def test_inputs_that_are_none(plain, x, value, says):
     bad = x.double()
     bad[3, 0, 1, 1] = value
     tensor = {"name": "input", "datatype": "FP64", "shape": [5, 1, 4, 4], "parameters": {"binary_data_size": 640}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    answer = served().post(
+    answer = plain.post(
         "/v2/models/tiny/infer", content=head + bad.numpy().tobytes(), headers={"Inference-Header-Content-Length": str(len(head))}
     )
     assert answer.status_code == 400
@@ -85,8 +84,8 @@ def test_inputs_that_are_none(served, x, value, says):
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 4, 3), (5, 16), (1, 4, 4), (0, 1, 4, 4), (5, 1, 4, 4, 1)])
-def test_shapes_that_do_not_fit(served, shape):
-    answer = served().infer(torch.zeros(shape))
+def test_shapes_that_do_not_fit(plain, shape):
+    answer = plain.infer(torch.zeros(shape))
     assert answer.status_code == 400
     assert "[-1, 1, 4, 4]" in answer.json()["error"]
 
@@ -169,8 +168,8 @@ def test_a_key_revoked_while_the_server_runs(served, keyed, here, x):
     assert server.infer(x, headers=headers["app"]).status_code == 401
 
 
-def test_no_page_of_another_origin_may_read(served):
-    answer = served().get("/v2", headers={"Origin": "https://evil.example"})
+def test_no_page_of_another_origin_may_read(plain):
+    answer = plain.get("/v2", headers={"Origin": "https://evil.example"})
     assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
@@ -396,8 +395,8 @@ def test_rules_of_the_defence_are_rules_of_the_server(served, here, guarded, x):
 # The page
 
 
-def test_the_page_needs_no_script_and_names_every_path(served):
-    server = served()
+def test_the_page_needs_no_script_and_names_every_path(plain):
+    server = plain
     page = server.get("/docs")
     document = server.get("/openapi.json").json()
     assert page.status_code == 200

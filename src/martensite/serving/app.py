@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -21,6 +22,19 @@ from martensite.serving.routes.errors import refuse
 from martensite.serving.traces import Traced
 
 log = logging.getLogger("martensite.serving")
+
+
+class Application(FastAPI):
+    """FastAPI, whose description also holds what is read without it."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Made when first asked for: it takes a while."""
+        described = super().openapi()
+        schemas = described.setdefault("components", {}).setdefault("schemas", {})
+        if "InferRequest" not in schemas:
+            document = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas |= {**document.pop("$defs", {}), "InferRequest": document}
+        return described
 
 
 def create_app(fleet: Fleet) -> FastAPI:
@@ -42,7 +56,7 @@ def create_app(fleet: Fleet) -> FastAPI:
                 await watch
             await asyncio.to_thread(fleet.close)
 
-    app = FastAPI(
+    app = Application(
         title="Martensite",
         version=__version__,
         description="Open Inference Protocol v2: models that are served because their evidence verifies.",
@@ -83,7 +97,4 @@ def create_app(fleet: Fleet) -> FastAPI:
         log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
         return refuse(Refusal(500, "an error of the server", "it is in the server's log"))
 
-    schemas = app.openapi().setdefault("components", {}).setdefault("schemas", {})
-    document = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schemas |= {**document.pop("$defs", {}), "InferRequest": document}
     return app
