@@ -75,10 +75,7 @@ def test_the_last_word_of_an_alert_counts():
 def test_everything_that_bears_on_trust_is_a_reason():
     watched = version(alarms=Alarms(detects=True, flagged=1, decisions={"answered": 9, "flagged": 1}, share=0.1, suspicious=1234))
     fires = [alert(name="Errors", severity="critical", summary="s")]
-    found = {
-        one.title: one
-        for one in stand("m", "", [watched], [alert(name="Errors", severity="critical", summary="s")], 7, NOW).reasons
-    }
+    found = {one.title: one for one in stand("m", "", [watched], fires, 7, NOW).reasons}
     assert found["Detectors"].text == "1 of 10 samples were flagged; 10.0% of the last minute's."
     assert "1,234 requests" in found["Queries"].text
     assert (found["Audit log"].mark, found["Audit log"].tone) == ("LOST", "fail")

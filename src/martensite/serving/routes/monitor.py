@@ -21,9 +21,9 @@ async def monitor(request: Request) -> Response:
 
 
 @router.get("/ui", include_in_schema=False)
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """The page; it holds nothing until the record behind it is asked for."""
-    return await file("")
+    return await file(request, "")
 
 
 @router.get("/ui/", include_in_schema=False)
@@ -33,9 +33,9 @@ async def elsewhere() -> Response:
 
 
 @router.get("/ui/{name}", include_in_schema=False)
-async def file(name: str) -> Response:
+async def file(request: Request, name: str) -> Response:
     """A file of the page."""
-    found = page_files().get(name)
+    found = page_files(fleet_of(request).gatekeeper.settings.keys is not None).get(name)
     if found is None:
         raise Refusal(404, f"the page has no file {name[:60]!r}")
     return Response(found.content, 200, HEADERS, found.kind)

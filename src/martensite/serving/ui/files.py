@@ -44,9 +44,13 @@ class File:
 
 
 @cache
-def page_files() -> dict[str, File]:
-    """Name under ``/ui/`` to file; ``""`` is the page. The reports' stylesheet comes first, so that all pages are one family."""
-    found = {"": File(_page().encode(), KINDS["html"])}
+def page_files(keys: bool) -> dict[str, File]:
+    """Name under ``/ui/`` to file; ``""`` is the page. The reports' stylesheet comes first, so that all pages are one family.
+
+    Args:
+        keys: An API key is asked for.
+    """
+    found = {"": File(_page("asked" if keys else "none").encode(), KINDS["html"])}
     for one in files(__package__).joinpath("static").iterdir():
         kind = KINDS[one.name.rpartition(".")[2]]
         found[one.name] = File(one.read_bytes(), kind)
@@ -55,8 +59,8 @@ def page_files() -> dict[str, File]:
     return found
 
 
-def _page() -> str:
+def _page(keys: str) -> str:
     frame = environment()
     text = files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
     status = Markup('<p id="pulse" class="pulse" role="status"></p>')
-    return frame.from_string(text).render(version=__version__, what="monitor", beside=status)
+    return frame.from_string(text).render(version=__version__, what="monitor", beside=status, keys=keys)

@@ -2,15 +2,15 @@
 
 import { h, morph } from "./dom.js";
 import * as sections from "./sections.js";
-import { primary, state } from "./state.js";
-import { clock } from "./words.js";
+import { clock, sentence } from "./words.js";
 
 const EVERY = 2000, PATIENCE = 10000, STORED = "martensite-key";
 const board = document.getElementById("board"), door = document.getElementById("door"), pulse = document.getElementById("pulse");
 const field = document.getElementById("key"), refused = document.getElementById("refused"), leave = document.getElementById("leave");
 
 let key = sessionStorage.getItem(STORED) ?? "";
-let record = null, seen = 0, paused = false, timer = 0, route = "primary", asking = null;
+const KEYED = document.body.dataset.keys === "asked";
+let record = null, seen = 0, paused = false, timer = 0, route = "primary", span = "minute", asking = null;
 
 const chosen = () => decodeURIComponent(location.hash.replace(/^#model-/, ""));
 
@@ -71,37 +71,38 @@ function draw() {
   const model = models.find((one) => one.name === chosen()) ?? models[0];
   if (!model) return;
   const versions = model.versions;
-  const version = versions.find((one) => one.route === route) ?? primary(model) ?? versions[0] ?? null;
-  const found = state(model, record);
+  const version = versions.find((one) => one.route === route) ?? versions.find((one) => one.route === "primary") ?? versions[0] ?? null;
+  const found = model.standing;
   document.title = `${found.word} · ${model.name} · Martensite`;
   morph(board, h("div", {},
-    models.length > 1 ? h("nav", { class: "tabs", "aria-label": "Models" }, h("ul", {}, models.map((one) => {
-      const { tone } = state(one, record);
-      return h("li", {}, h("a", { href: `#model-${encodeURIComponent(one.name)}`, "aria-current": one === model ? "page" : null },
-        h("span", { class: `dot ${tone}`, "aria-hidden": "true" }), one.name));
-    }))) : null,
+    models.length > 1 ? h("nav", { class: "tabs", "aria-label": "Models" }, h("ul", {}, models.map((one) =>
+      h("li", {}, h("a", { href: `#model-${encodeURIComponent(one.name)}`, "aria-current": one === model ? "page" : null },
+        h("span", { class: `dot ${one.standing.tone}`, "aria-hidden": "true" }), one.name, h("span", { class: "unseen" }, `: ${one.standing.word}`)))))) : null,
     h("section", { class: `verdict ${found.tone}`, "aria-labelledby": "verdict" },
       h("div", { class: "top" },
         h("div", {},
           h("h1", { id: "verdict" },
-            h("span", { class: "subject" }, model.name, primary(model) ? ` version ${primary(model).version}` : ""), " ", h("span", { class: "word" }, found.word)),
+            h("span", { class: "subject" }, model.name, version ? ` version ${version.version}` : ""), " ", h("span", { class: "word" }, found.word)),
           h("p", { class: "lead" }, found.lead)),
-        sections.scores(model, primary(model))),
+        sections.scores(model, version)),
       h("ul", { class: "checks" }, found.reasons.map((one) =>
         h("li", {}, h("span", { class: `mark ${one.tone}` }, one.mark), h("div", {}, h("strong", {}, one.title), h("p", {}, one.text)))))),
     h("div", { class: "panel" },
-      sections.traffic(model),
+      choices(versions, version),
+      sections.traffic(model, span),
       sections.alerts(record, model.name),
-      versions.length > 1 ? routes(versions, version) : null,
       version ? [
-        sections.detectors(version), sections.flagged(version, record.time), sections.drift(version, record.time),
+        sections.decisions(version, span), sections.flagged(version, record.time), sections.drift(version, record.time),
         sections.predictions(version), sections.evidence(model, version, record.time),
       ] : null)));
 }
 
-function routes(versions, version) {
-  return h("fieldset", { class: "switch routes" }, h("legend", {}, "Version"), versions.map((one) =>
-    h("label", {}, h("input", { type: "radio", name: "route", value: one.route, checked: one === version }), h("span", {}, `${one.route} ${one.version}`))));
+function choices(versions, version) {
+  const pick = (name, legend, options, value) => h("fieldset", { class: "switch" }, h("legend", {}, legend), options.map(([word, label]) =>
+    h("label", {}, h("input", { type: "radio", name, value: word, checked: word === value }), h("span", {}, label))));
+  return h("div", { class: "choices" },
+    pick("span", "Time", [["minute", "Last minute"], ["hour", "Last hour"]], span),
+    versions.length > 1 ? pick("route", "Version", versions.map((one) => [one.route, `${sentence(one.route)} ${one.version}`]), version.route) : null);
 }
 
 door.addEventListener("submit", (event) => {
@@ -119,10 +120,11 @@ pulse.addEventListener("click", (event) => {
   paused ? (clearTimeout(timer), beat("")) : ask();
 });
 board.addEventListener("change", (event) => {
-  if (event.target.name !== "route") return;
-  route = event.target.value;
+  if (event.target.name === "route") route = event.target.value;
+  else if (event.target.name === "span") span = event.target.value;
+  else return;
   draw();
 });
 addEventListener("hashchange", () => record && draw());
 document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : !paused && door.hidden && ask()));
-ask();
+KEYED && !key ? knock("") : ask();

@@ -1,9 +1,8 @@
 // The parts of the board below the verdict, each from one version's record.
 
-import { against, columns, share } from "./charts.js";
+import { against, columns, line, share } from "./charts.js";
 import { h } from "./dom.js";
-import { figures } from "./state.js";
-import { NONE, TESTS, ago, clock, count, duration, number, pValue, percent, rate, sentence } from "./words.js";
+import { NONE, TESTS, ago, clock, count, duration, figures, number, pValue, percent, rate, sentence } from "./words.js";
 
 const section = (id, title, ...content) =>
   h("section", { "aria-labelledby": id }, h("h2", { id }, title), h("div", {}, content));
@@ -22,14 +21,17 @@ export function scores(model, version) {
     tile("Errors", rate(traffic.errors_per_second), "/s", `${percent(traffic.requests_per_second ? traffic.errors_per_second / traffic.requests_per_second : null)} of requests`),
     tile("Flagged", version?.alarms.detects ? percent(version.alarms.share) : NONE, "", version?.alarms.detects ? `${count(version.alarms.flagged)} in all` : "no detectors"),
     tile("Confidence", percent(version?.confidence ?? null), "", "mean, last minute"),
-    tile("Queue", count(traffic.queued), "", traffic.batch === null ? "no batch yet" : `${rate(traffic.batch)} samples a batch`));
+    tile("Queue", count(traffic.queued), "", traffic.batch === null ? "no batch yet" : `${rate(traffic.batch)} a batch`));
 }
 
-export function traffic(model) {
-  const { requests, history } = model.traffic;
+export function traffic(model, span) {
+  const { requests, history, errors_history, hour, errors_hour, p99_hour } = model.traffic;
+  const [all, bad] = span === "hour" ? [hour, errors_hour] : [history, errors_history];
   const total = Object.values(requests).reduce((sum, n) => sum + n, 0);
   return section("traffic", "Traffic",
-    h("figure", {}, h("figcaption", {}, "Requests each second"), columns(history, { label: "Requests", tone: "hardened", unit: "" })),
+    h("figure", {}, h("figcaption", {}, `Requests each ${UNIT[span]}`, key("hardened", "answered"), key("fail", "refused")),
+      columns(all, bad, { label: "Requests", tone: "hardened", part: UNIT[span] })),
+    span === "hour" ? h("figure", {}, h("figcaption", {}, "Latency, p99 of each minute"), line(p99_hour, { label: "Latency, p99", part: "minute" })) : null,
     total === 0 ? h("p", { class: "aside" }, "Nobody has asked yet.") : scroll("Requests by status",
       h("table", { class: "figures" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Answer"), h("th", { scope: "col", class: "n" }, "Requests"), h("th", { scope: "col", class: "n" }, "Share"), h("td", { class: "rest" }))),
@@ -38,21 +40,25 @@ export function traffic(model) {
             h("th", { scope: "row" }, `${status} `, aside(STATUSES[status] ?? "")), h("td", { class: "n" }, count(n)), h("td", { class: "n" }, percent(n / total)), h("td", { class: "rest" }, share(n / total))))))));
 }
 
+const UNIT = { minute: "second", hour: "minute" };
+const key = (tone, word) => h("span", { class: `sign ${tone}` }, word);
+
 const STATUSES = {
   200: "answered", 400: "malformed", 401: "no key", 403: "not allowed", 404: "unknown", 408: "too slow", 413: "too large",
   415: "compressed", 429: "too much at once", 499: "client left", 500: "error of the server", 503: "not served",
 };
 
-export function detectors(version) {
-  const { detects, decisions, flagged_history: history } = version.alarms;
-  const total = Object.values(decisions).reduce((sum, n) => sum + n, 0);
+export function decisions(version, span) {
+  const { detects, decisions: words, flagged_history, flagged_hour } = version.alarms;
+  const total = Object.values(words).reduce((sum, n) => sum + n, 0);
   if (!detects && !total) return null;
-  return section("detectors", "Decisions",
-    detects ? h("figure", {}, h("figcaption", {}, "Samples flagged each second"), columns(history, { label: "Flagged samples", tone: "baseline", unit: "" })) : null,
+  return section("decisions", "Decisions",
+    detects ? h("figure", {}, h("figcaption", {}, `Samples flagged each ${UNIT[span]}`),
+      columns(span === "hour" ? flagged_hour : flagged_history, [], { label: "Flagged samples", tone: "baseline", part: UNIT[span] })) : null,
     total === 0 ? h("p", { class: "aside" }, "No sample has come yet.") : scroll("Samples by decision",
       h("table", { class: "figures" },
         h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Decision"), h("th", { scope: "col", class: "n" }, "Samples"), h("th", { scope: "col", class: "n" }, "Share"), h("td", { class: "rest" }))),
-        h("tbody", {}, Object.entries(decisions).map(([word, n]) =>
+        h("tbody", {}, Object.entries(words).map(([word, n]) =>
           h("tr", { class: word === "answered" ? "pass" : word === "failed" ? "fail" : "inconclusive" },
             h("th", { scope: "row" }, sentence(word)), h("td", { class: "n" }, count(n)), h("td", { class: "n" }, percent(n / total)), h("td", { class: "rest" }, share(n / total))))))));
 }
@@ -107,9 +113,9 @@ export function flagged(version, now) {
         one.picture ? h("img", { src: one.picture, alt: `Input ${one.row} of request ${one.id}, predicted ${named(one)}`, loading: "lazy" }) : null,
         h("figcaption", {},
           h("span", { class: "said" }, h("strong", {}, named(one)), " ", percent(one.confidence)),
-          h("span", {}, `p ${pValue(one.p_value)}, score ${number(one.score)}`),
-          h("span", {}, `${one.decision}, ${one.key}`),
-          h("span", { title: `request ${one.id}, row ${one.row}` }, `${clock(one.time)}`)))))));
+          h("span", {}, `p ${pValue(one.p_value)}`, one.decision === "flagged" ? "" : `, ${one.decision}`),
+          h("span", {}, one.key),
+          h("span", { title: `request ${one.id}, row ${one.row}, score ${number(one.score)}` }, clock(one.time))))))));
 }
 
 export function evidence(model, version, now) {

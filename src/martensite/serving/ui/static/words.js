@@ -61,3 +61,7 @@ export const TESTS = {
   ks: "Kolmogorov-Smirnov", mmd: "Mean discrepancy (MMD)", classes: "Class shares", sequential: "Sequential test",
   cusum: "CUSUM", accuracy: "Accuracy",
 };
+
+/** A test's figures in a line. */
+export const figures = (test) =>
+  test.statistic === null ? "no window is full yet" : `${number(test.statistic)} of ${number(test.threshold)}`;
