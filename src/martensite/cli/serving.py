@@ -52,7 +52,19 @@ def settings(config: Path | None, given: dict[str, Any]) -> "ServeConfig":
     return ServeConfig.parse(settled)
 
 
+class _Lines(logging.Handler):
+    """Lines on whatever stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 def talk() -> None:
-    """The server's own lines on stderr."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    """The server's own lines, and uvicorn's complaints, on stderr."""
+    lines = _Lines()
+    lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for name, level in (("martensite", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.setLevel(level)
+        if not any(isinstance(one, _Lines) for one in logger.handlers):
+            logger.addHandler(lines)

@@ -1,0 +1,84 @@
+"""The audit log of a server: who asked what is there by digest, and nothing that policy doesn't allow."""
+
+import hashlib
+import json
+from datetime import timedelta
+
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+from martensite.artifacts.audit import AuditLog
+from martensite.core.errors import SignatureError, StorageError
+from martensite.serving import ledger
+
+
+def records(here):
+    with AuditLog(here.folder / "audit.db", create=False) as log:
+        return [(one, log.payload(one.number)) for one in log.read()]
+
+
+@pytest.mark.parametrize("inputs", [False, True])
+def test_loading_serving_and_requests_are_recorded(served, here, x, inputs):
+    server = served(audit={"log": str(here.folder / "audit.db"), "inputs": inputs, "required": True})
+    body = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 1, 4, 4], "data": [0.5] * 16}]}).encode()
+    assert server.post("/v2/models/tiny/infer", content=body).status_code == 200
+    assert server.post("/v2/models/tiny/infer", content=b"{}").status_code == 400
+    server.fleet.close()
+    found = records(here)
+    assert [(one.action, one.outcome) for one, _ in found] == [
+        ("open", "done"), ("load", "done"), ("serve", "begun"), ("request", "done"), ("request", "refused"),
+    ]  # fmt: skip
+    digest = server.recorder.changes[0].digest
+    assert found[1][0].subject == found[2][0].subject == digest
+    assert json.loads(found[2][0].details)["verdict"] == "PASS"
+    asked, payload = found[3]
+    assert asked.subject == "sha256:" + hashlib.sha256(body).hexdigest()
+    assert json.loads(asked.details)["model"] == digest
+    assert asked.name == "anyone"
+    assert payload == (body if inputs else None)
+
+
+def test_what_is_refused_at_loading_is_recorded(here, fleets):
+    (here.one / "card.md").write_text("x")
+    with pytest.raises(SignatureError):
+        fleets(here.config(audit={"log": str(here.folder / "audit.db")}))
+    (_, (entry, _)) = records(here)
+    assert (entry.action, entry.outcome, entry.name) == ("load", "failed", "tiny")
+    assert "was altered" in entry.details
+
+
+@pytest.mark.parametrize(("required", "status"), [(True, 503), (False, 200)])
+def test_a_full_disk_costs_answers_only_where_the_record_is_required(served, here, x, monkeypatch, required, status):
+    server = served(audit={"log": str(here.folder / "audit.db"), "required": required})
+
+    def full(self, entries):
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(AuditLog, "append", full)
+    answer = server.infer(x)
+    assert answer.status_code == status
+    if required:
+        assert "can't be recorded" in answer.json()["error"]
+    monkeypatch.undo()
+    assert server.infer(x).status_code == 200
+
+
+def test_kept_requests_are_deleted_after_their_time(served, here, x, monkeypatch):
+    server = served(audit={"log": str(here.folder / "audit.db"), "inputs": True, "required": True, "retention_days": 30})
+    assert server.infer(x).status_code == 200
+    later = ledger.now() + timedelta(days=31)
+    monkeypatch.setattr(ledger, "now", lambda: later)
+    server.fleet.ledger.erase()
+    server.fleet.close()
+    found = records(here)
+    assert [payload for _, payload in found] == [None] * len(found)
+    assert [one.action for one, _ in found][-2:] == ["request", "erase"]
+
+
+def test_the_event_loop_never_waits_for_a_disk(served, here, x, monkeypatch):
+    """Records that can't be written in time are lost and counted, where they aren't required."""
+    monkeypatch.setattr(ledger, "OUTSTANDING", 0)
+    server = served(audit={"log": str(here.folder / "audit.db")})
+    assert server.infer(x).status_code == 200
+    assert server.fleet.ledger.lost() >= 1
