@@ -6,6 +6,14 @@ from typing import Any
 import torch
 from sklearn.datasets import load_digits
 
+from martensite.evaluation.calibration import Calibration
+from martensite.evaluation.canary import Canary
+from martensite.evaluation.classes import by_class
+from martensite.evaluation.clever import CleverSummary
+from martensite.evaluation.compare import ComparisonReport, compare
+from martensite.evaluation.corruption import CorruptionError, CorruptionRow
+from martensite.evaluation.diagnostic import Diagnostic
+from martensite.evaluation.distances import DistanceSummary, NormRow
 from martensite.evaluation.report import (
     AttackRow,
     CertificationReport,
@@ -19,6 +27,12 @@ from martensite.evaluation.report import (
     TrainingRecord,
     Verdict,
 )
+from martensite.evaluation.surrogate import SurrogateRecord
+from martensite.evaluation.traces import LossTrace
+from martensite.evaluation.transferability import TransferMatrix
+from martensite.evaluation.union import UnionReport
+from martensite.evaluation.union import union as join
+from martensite.evaluation.variation import Variation
 from martensite.reporting import Pair
 from martensite.threat import ThreatModel
 
@@ -82,6 +96,90 @@ def baseline(**changes: Any) -> RobustnessReport:
 
 def hardened(**changes: Any) -> RobustnessReport:
     return robustness(352, 302, (352, 345, 336, 321, 302, 241, 133), "e", **changes)
+
+
+def extras(report: RobustnessReport) -> dict[str, Any]:
+    """Everything that a report may hold beside its attacks."""
+    draw, n = random.Random(2), report.data.n
+    labels = [draw.randrange(10) for _ in range(n)]
+    right = [outcome != "misclassified" for outcome in report.outcomes]
+    held = [
+        outcome == "robust" and (label != 8 or draw.random() < 0.5)
+        for outcome, label in zip(report.outcomes, labels, strict=True)
+    ]
+    steps = tuple(range(0, 100, 2))
+    minimal = DistanceSummary(n=n, found=n, median=0.21, mean=0.24, empirical_robustness=0.052)
+    rates = tuple(Rate.of(n // 20 * severity, n) for severity in (1, 2, 3, 4, 5))
+    return {
+        "access": "gradients",
+        "left_out": ("jsma does not support linf",),
+        "canaries": tuple(Canary(name=name, expected=10, found=10, n=20, passed=True) for name in ("linear", "masked")),
+        "classes": by_class(labels, [str(digit) for digit in range(10)], right, held),
+        "minimal": minimal,
+        "calibration": Calibration(clean=0.021, attacked=0.274),
+        "traces": tuple(
+            LossTrace(
+                attack=attack,
+                search="pgd",
+                loss=loss,
+                samples=n,
+                steps=steps,
+                mean=tuple(round(top * (1 - 0.9 ** (step % 50)), 5) for step in steps),
+                left=tuple(round(1 - 0.15 * step / 98, 4) for step in steps),
+            )
+            for attack, loss, top in (("pgd #1", "ce", 2.3), ("pgd #2", "margin", 1.1))
+        ),
+        "surrogates": (SurrogateRecord(name="distilled", digest=digest("f"), agreement=Rate.of(n - 9, n), queries=8 * n),),
+        "transfer": transfer("this model", "distilled"),
+        "corruption": CorruptionError(
+            severities=(1, 2, 3, 4, 5),
+            rows=tuple(CorruptionRow(kind=kind, errors=rates, mean=0.15) for kind in ("gaussian_noise", "fog", "jpeg")),
+            mean=0.15,
+            rise=0.13,
+        ),
+        "clever": CleverSummary(radius=EPS, scores=(0.05, 0.1), mean=0.075, median=0.075),
+        "norms": tuple(
+            NormRow(norm=norm, attack={"kind": "fmn"}, minimal=minimal, curve=report.curve) for norm in ("l2", "l1", "l0")
+        ),
+        "variation": Variation(seeds=(0, 1), values=(0.84, 0.83), mean=0.835, deviation=0.007, worst=Rate.of(int(0.83 * n), n)),
+        "diagnostics": (
+            Diagnostic(
+                name="more_steps_gain", severity="warning", evidence="a longer run breaks 3 of 302", remedy="give more steps"
+            ),
+        ),
+    }
+
+
+def transfer(*names: str) -> TransferMatrix:
+    """Each model breaks itself and hardly the others; the last one can't be searched."""
+    rows = [[Rate.of(50 if here == there else 7, N) for there in names] for here in names[:-1]]
+    return TransferMatrix(names=names, attack={"kind": "pgd", "steps": 20}, rates=(*map(tuple, rows), (None,) * len(names)))
+
+
+def rich(**changes: Any) -> RobustnessReport:
+    """A report that holds whatever a report may hold."""
+    plain = hardened()
+    return hardened(**extras(plain) | changes)
+
+
+def rich_run(**changes: Any) -> RunReport:
+    """A run of such reports."""
+    before = baseline()
+    both = {"baseline": baseline(**extras(before)), "hardened": rich(), "transfer": transfer("baseline", "hardened", "third")}
+    return run(**both | changes)
+
+
+def union(**changes: Any) -> UnionReport:
+    """Linf, L2 and L1."""
+    others = (ThreatModel(norm="l2", eps=1.0), ThreatModel(norm="l1", eps=4.0))
+    return join([rich(**changes), *(hardened(threat=threat, **changes) for threat in others)])
+
+
+def comparison(**changes: Any) -> ComparisonReport:
+    """Three models, one of which another one beats in everything."""
+    middle = robustness(340, 200, (340, 330, 300, 250, 200, 100, 40), "f")
+    named = {"baseline": baseline(), "hardened": rich(**changes), "half-hardened": middle}
+    return compare(named, training={"baseline": 15.0, "hardened": 90.5, "half-hardened": 120.0}, transfer=transfer(*named))
 
 
 def certification(**changes: Any) -> CertificationReport:

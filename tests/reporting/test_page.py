@@ -15,6 +15,8 @@ from martensite.evaluation.report import Check, Rate, RobustnessReport, RunRepor
 from martensite.reporting import render_robustness, render_run
 
 from . import samples
+from .pages import PAGES
+from .pages import page as whole_page
 
 VOID = {"meta", "link", "input", "img", "br", "hr", "line", "path", "rect", "circle"}
 MIB = 1024 * 1024
@@ -76,14 +78,16 @@ def test_the_page_is_one_small_file_that_loads_nothing() -> None:
     assert policy.startswith("default-src 'none'")
 
 
-def test_no_element_runs_a_script() -> None:
-    document = page()
-    assert [found["type"] for tag, found in document.elements if tag == "script"] == ["application/json"]
+@pytest.mark.parametrize("name", PAGES)
+def test_no_element_runs_a_script(name: str) -> None:
+    document = Document(whole_page(name))
+    assert {found["type"] for tag, found in document.elements if tag == "script"} <= {"application/json"}
     assert not [name for _, found in document.elements for name in found if name.startswith("on")]
 
 
-def test_ids_are_unique_and_references_resolve() -> None:
-    document = page()
+@pytest.mark.parametrize("name", PAGES)
+def test_ids_are_unique_and_references_resolve(name: str) -> None:
+    document = Document(whole_page(name))
     ids = list(document.attributes("id"))
     assert len(ids) == len(set(ids))
     assert {target[1:] for target in document.attributes("href") if target.startswith("#")} <= set(ids)
@@ -98,13 +102,28 @@ def test_the_embedded_report_reloads_into_an_equal_one() -> None:
     assert RobustnessReport.model_validate_json(Document(render_robustness(single)).scripts[0]) == single
 
 
-def test_a_report_too_large_to_embed_is_left_in_its_file() -> None:
+def test_a_report_too_large_to_embed_is_embedded_without_its_samples() -> None:
     n = 60_000
-    many = samples.hardened(outcomes=("robust",) * n, broken_by=(None,) * n)
-    text = render_run(samples.run(hardened=many, baseline=many))
+    many = samples.rich(outcomes=("robust",) * n, broken_by=("pgd",) * n, distances=(0.123456789,) * n)
+    run = samples.rich_run(hardened=many, baseline=many)
+    text = render_run(run, samples.pairs(12))
+    assert len(text.encode()) < 2 * MIB
+    assert "without the outcomes of single samples" in Document(text).words
+    found = RunReport.model_validate_json(Document(text).scripts[0])
+    assert found.hardened.outcomes == found.hardened.broken_by == found.hardened.distances == found.certification.radius == ()
+    assert found.hardened.classes == many.classes
+    assert found.hardened.robust_accuracy == many.robust_accuracy
+    assert found.verdict == run.verdict
+
+
+def test_a_report_too_large_even_so_is_left_in_its_file() -> None:
+    row = samples.rich().classes[0]
+    many = samples.rich(classes=tuple(row.model_copy(update={"name": f"{place} {'x' * 300}"}) for place in range(3000)))
+    text = render_robustness(many)
     assert len(text.encode()) < MIB
     assert "martensite-report" not in text
     assert "too large to embed" in text
+    assert "The weakest 40 of 3000 classes" in Document(text).words
 
 
 def test_the_figures_appear() -> None:
@@ -133,8 +152,9 @@ def test_the_figures_appear() -> None:
         assert expected in words, expected
 
 
-def test_headings_are_in_order() -> None:
-    levels = [int(tag[1]) for tag, _ in page().elements if re.fullmatch("h[1-6]", tag)]
+@pytest.mark.parametrize("name", PAGES)
+def test_headings_are_in_order(name: str) -> None:
+    levels = [int(tag[1]) for tag, _ in Document(whole_page(name)).elements if re.fullmatch("h[1-6]", tag)]
     assert levels.count(1) == 1
     assert levels[0] == 1
     assert all(new - old <= 1 for old, new in pairwise(levels))
@@ -212,7 +232,7 @@ def test_an_attack_that_one_report_lacks_is_not_a_zero() -> None:
 def test_one_model_without_a_gate() -> None:
     words = Document(render_robustness(samples.hardened(), samples.pairs(2, model=""))).words
     assert "no gate has judged it" in words
-    assert "martensite evaluate MODEL --data digits --norm linf --eps 0.15 --suite standard --seed 0" in words
+    assert "martensite evaluate MODEL --data digits --norm linf --eps 0.15 --split test --suite standard --seed 0" in words
 
 
 def test_names_from_outside_are_text_and_nothing_else() -> None:

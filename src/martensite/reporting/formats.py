@@ -10,6 +10,7 @@ from martensite.evaluation.report import Rate, RobustnessReport
 
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
+NOTHING = (TO, "")  # a cell of a table where there is no figure
 
 
 def percent(value: float) -> str:
@@ -36,6 +37,11 @@ def points(value: float) -> str:
 def number(value: float) -> str:
     """Four significant digits for a radius or an eps."""
     return f"{value:.4g}"
+
+
+def p_value(value: float) -> str:
+    """Two digits of a probability, e.g. ``"0.032"``; what is hardly any is not written as none."""
+    return "<0.001" if value < 0.001 else f"{value:.2g}"
 
 
 def count(value: int) -> str:

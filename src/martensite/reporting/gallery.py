@@ -10,38 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from martensite.evaluation.examples import Pair
+
 SIDE = 104  # pixels that a picture gets at least, so that small ones look crisp
 LARGEST = 160  # pixels of the longer side at most; larger pictures are shrunk
-BUDGET = 256 * 1024  # characters of all pictures together: the page stays under 1 MiB
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """An input and what an attack made of it.
-
-    Attributes:
-        index: Of the sample in its dataset.
-        clean: (C, H, W) in the box; other shapes are no pictures and are left out of the gallery.
-        adversarial: Likewise.
-        label: Name of the true class.
-        clean_prediction: Name of the class that the model gives the clean input.
-        clean_confidence: In [0, 1].
-        adversarial_prediction: Name of the class that it gives the adversarial.
-        adversarial_confidence: In [0, 1].
-        attack: Which attack made it.
-        model: Which model answered, e.g. ``"baseline"``; empty if there is only one.
-    """
-
-    index: int
-    clean: Tensor
-    adversarial: Tensor
-    label: str
-    clean_prediction: str
-    clean_confidence: float
-    adversarial_prediction: str
-    adversarial_confidence: float
-    attack: str
-    model: str = ""
+BUDGET = 256 * 1024  # characters of all pictures together: the page stays under 2 MiB
 
 
 @dataclass(frozen=True)

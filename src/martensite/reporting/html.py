@@ -1,26 +1,30 @@
-"""The page: one HTML file that holds everything it shows and asks nothing of the network.
-
-Names of classes, files and models come from outside, so the templates escape everything; a policy inside the page forbids
-scripts and requests even if that should fail.
-"""
+"""The pages of an evaluation and of a pipeline run."""
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
+from martensite.evaluation.classes import ClassRow
+from martensite.evaluation.examples import Pair
 from martensite.evaluation.intervals import paired_difference
-from martensite.evaluation.report import AttackRow, CertificationReport, Report, RobustnessReport, RunReport, TrainingRecord
+from martensite.evaluation.report import AttackRow, RobustnessReport, RunReport, TrainingRecord
 from martensite.reporting import formats, words
-from martensite.reporting.charts import Chart, Line, accuracy_curve
-from martensite.reporting.gallery import Pair, gallery
+from martensite.reporting.charts import Chart
+from martensite.reporting.commands import evaluate_command
+from martensite.reporting.curves import Line, accuracy_curve, certified_curve, small_curve
+from martensite.reporting.gallery import gallery
+from martensite.reporting.page import Tab, render_page
+from martensite.reporting.traces import trace_charts
 
-EMBED_LIMIT = 512 * 1024  # characters of embedded JSON: the page stays under 1 MiB
+CLASSES, WARNINGS = 40, 40  # that are shown; the report has all of them
+
+OVERVIEW = Tab("overview", "Overview", ("threat", "curve", "norms"))
+ATTACKS = Tab("attacks", "Attacks", ("attacks", "outcomes", "traces", "transfer", "seeds"))
+SAMPLES = Tab("samples", "Samples", ("gallery", "classes", "metrics", "corruption"))
+CERTIFIED = Tab("certificates", "Certificates", ("certified",))
+TRUST = Tab("trust", "Trust", ("diagnostics", "warnings", "limits"))
+PROVENANCE = Tab("provenance", "Provenance", ("reproduce", "cost", "provenance"))
 
 
 @dataclass(frozen=True)
@@ -57,104 +61,59 @@ def render_run(report: RunReport, pairs: Sequence[Pair] = ()) -> str:
         pairs: For the gallery; those that are no pictures are left out.
 
     Returns:
-        A whole HTML document, below 1 MiB.
+        A whole HTML document, below 2 MiB.
     """
     models = (
         Model("baseline", "Baseline", report.baseline, report.baseline_training),
         Model("hardened", "Hardened", report.hardened, report.hardened_training),
     )
-    out = f"runs/{_file_name(report.name)}"
-    return _render(
+    name = _file_name(report.name)
+    return render_page(
         "run.html.j2",
         report,
-        models,
-        pairs,
+        report.environment,
+        (OVERVIEW, ATTACKS, SAMPLES, CERTIFIED, TRUST, PROVENANCE),
+        **view(models) | {"gallery": gallery(pairs, report.threat.box), "transfer": report.transfer or report.hardened.transfer},
         run=report,
         certification=report.certification,
-        certified=certified_chart(report.certification, "Hardened, certified"),
+        certified=certified_curve(report.certification, "Hardened, certified"),
         yaml=formats.as_yaml(report.pipeline),
-        yaml_name=f"{_file_name(report.name)}.yaml",
-        command=f"martensite run {_file_name(report.name)}.yaml --out {out}",
+        yaml_name=f"{name}.yaml",
+        command=f"martensite run {name}.yaml --out runs/{name}",
     )
 
 
 def render_robustness(report: RobustnessReport, pairs: Sequence[Pair] = ()) -> str:
     """The page of one model's evaluation; arguments and result as for `render_run`."""
-    threat = report.threat
-    command = (
-        f"martensite evaluate MODEL --data {shlex.quote(report.data.name)} --norm {threat.norm} --eps {threat.eps!r} "
-        f"{'' if threat.constraints is None else '--constraints FILE '}--suite {shlex.quote(report.suite)} --seed {report.seed}"
+    return render_page(
+        "robustness.html.j2",
+        report,
+        report.environment,
+        (OVERVIEW, ATTACKS, SAMPLES, TRUST, PROVENANCE),
+        **view((Model("hardened", "This model", report),)) | {"gallery": gallery(pairs, report.threat.box)},
+        command=evaluate_command([report]),
     )
-    return _render("robustness.html.j2", report, (Model("hardened", "This model", report),), pairs, command=command)
 
 
-def _render(
-    template: str, report: RunReport | RobustnessReport, models: tuple[Model, ...], pairs: Sequence[Pair], **more: Any
-) -> str:
+def view(models: tuple[Model, ...]) -> dict[str, Any]:
+    """What the parts of a page show of models that were measured under one threat model."""
     last = models[-1].report
-    return (
-        environment()
-        .get_template(template)
-        .render(
-            css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
-            embedded=embedded(report),
-            threat=report.threat,
-            environment=report.environment,
-            models=models,
-            measured=last,
-            differences=_differences(models),
-            attacks=_attack_table(models),
-            broken_by=_broken_by(models),
-            warnings=_warnings(models),
-            curve=_security_curve(models),
-            gallery=gallery(pairs, report.threat.box),
-            **more,
-        )
-    )
-
-
-def environment() -> Environment:
-    """Jinja with this package's templates, filters and words."""
-    found = Environment(
-        loader=PackageLoader("martensite.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown = (
-        formats.percent,
-        formats.interval,
-        formats.points,
-        formats.number,
-        formats.count,
-        formats.cost,
-        formats.seconds,
-        formats.settings,
-        formats.kind,
-        words.norm_name,
-        words.eps_text,
-        words.threat_sentence,
-        words.robust_sentence,
-        words.verdict_sentence,
-        words.certified_sentence,
-        words.check_name,
-        words.sentence,
-        words.method_name,
-        formats.stage_name,
-    )
-    found.filters |= {function.__name__: function for function in shown}
-    found.globals |= {"limits": words.limits, "certificate_limits": words.certificate_limits}
-    return found
-
-
-def embedded(report: Report) -> Markup | None:
-    """The report's JSON, safe inside a script element; None if the page would grow too large."""
-    text = report.model_dump_json()
-    # Inside JSON these characters occur in strings only, where \u escapes mean the same.
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text) if len(text) <= EMBED_LIMIT else None
+    return {
+        "models": models,
+        "measured": last,
+        "threat": last.threat,
+        "differences": _differences(models),
+        "attacks": attack_table(models),
+        "broken_by": _broken_by(models),
+        "warnings": _warnings(models),
+        "curve": _security_curve(models),
+        "traces": trace_charts([(model.key, model.label, model.report.traces) for model in models]),
+        "classes": _classes(models),
+        "transfer": last.transfer,
+        "surrogates": last.surrogates,
+        "norms": _norm_curves(models),
+        "gallery": None,
+    }
 
 
 def _security_curve(models: Sequence[Model]) -> Chart | None:
@@ -170,19 +129,16 @@ def _security_curve(models: Sequence[Model]) -> Chart | None:
     )
 
 
-def certified_chart(certification: CertificationReport, label: str) -> Chart | None:
-    """The certified-accuracy curve; None where nothing was certified: there is nothing to draw."""
-    if not any(point.eps > 0 for point in certification.certified):
-        return None
-    return accuracy_curve(
-        [Line("hardened", label, certification.certified)],
-        subject="Certified accuracy as the radius grows",
-        x_name=f"radius ({words.norm_name(certification.norm)}, {words.radius_unit(certification.norm)})",
-        steps=True,
-    )
+def _norm_curves(models: Sequence[Model]) -> list[Chart]:
+    """A small security curve for each norm that was searched, with a line a model."""
+    found: dict[str, list[Line]] = {}
+    for model in models:
+        for row in model.report.norms:
+            found.setdefault(row.norm, []).append(Line(model.key, model.label, row.curve))
+    return [small_curve(lines, words.norm_name(norm)) for norm, lines in found.items()]
 
 
-def _attack_table(models: Sequence[Model]) -> list[tuple[AttackRow, list[AttackRow | None]]]:
+def attack_table(models: Sequence[Model]) -> list[tuple[AttackRow, list[AttackRow | None]]]:
     """One row an attack, one cell a model; None where a model's report lacks that attack."""
     rows: dict[str, AttackRow] = {}
     for model in models:
@@ -193,8 +149,15 @@ def _attack_table(models: Sequence[Model]) -> list[tuple[AttackRow, list[AttackR
 
 def _broken_by(models: Sequence[Model]) -> list[tuple[str, list[int]]]:
     """For each attack how many samples it was the first to break, by model."""
-    names = dict.fromkeys(row.name for model in models for row in model.report.attacks)
+    names = dict.fromkeys(name for model in models for name in model.report.broken_by if name is not None)
     return [(name, [model.report.broken_by.count(name) for model in models]) for name in names]
+
+
+def _classes(models: Sequence[Model]) -> list[tuple[ClassRow, list[ClassRow | None]]]:
+    """The weakest classes first, by the last model; one cell a model."""
+    found = [{row.name: row for row in model.report.classes} for model in models]
+    ranked = sorted(models[-1].report.classes, key=lambda row: row.robust_accuracy.value)
+    return [(row, [rows.get(row.name) for rows in found]) for row in ranked[:CLASSES]]
 
 
 def _warnings(models: Sequence[Model]) -> list[tuple[str, str]]:
@@ -203,7 +166,8 @@ def _warnings(models: Sequence[Model]) -> list[tuple[str, str]]:
     for model in models:
         for warning in (*(f"Error: {error}" for error in model.report.errors), *model.report.warnings):
             about.setdefault(warning, []).append(model.label)
-    return [(warning, ", ".join(labels)) for warning, labels in about.items()]
+    shown = [(warning, ", ".join(labels)) for warning, labels in list(about.items())[:WARNINGS]]
+    return shown + [(f"{len(about) - WARNINGS} more are in report.json.", "")] * (len(about) > WARNINGS)
 
 
 def _differences(models: Sequence[Model]) -> dict[str, Difference]:

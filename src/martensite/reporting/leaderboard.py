@@ -1,17 +1,16 @@
-"""A leaderboard: every report under a folder on one page, sorted in three ways without a script.
+"""A leaderboard: every report under a folder on one page, sorted in four ways without a script.
 
 Reports about other samples, threat models or suites don't compare, so each kind of evaluation has a table of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-
-from markupsafe import Markup
 
 from martensite.evaluation.report import Environment, RobustnessReport
 from martensite.reporting.formats import cost
-from martensite.reporting.html import environment
+from martensite.reporting.page import Tab, render_page
+
+MOST = 500  # reports on the page: in four orders they take less than 2 MiB
 
 Entry = tuple[str, RobustnessReport]
 ORDERS: dict[str, Callable[[Entry], tuple[float | str, ...]]] = {
@@ -46,23 +45,24 @@ def boards(reports: Mapping[str, RobustnessReport]) -> list[Board]:
     return [Board(title, _sorted(entries)) for (title, _), entries in sorted(groups.items(), key=lambda group: group[0])]
 
 
-def render_leaderboard(reports: Mapping[str, RobustnessReport]) -> str:
+def render_leaderboard(reports: Mapping[str, RobustnessReport], links: Mapping[str, str] | None = None) -> str:
     """A whole HTML document, that asks nothing of the network.
 
     Args:
         reports: By the names that the page shows, such as paths.
+        links: Addresses of the reports' own pages, relative to this one, by the same names.
     """
-    return (
-        environment()
-        .get_template("leaderboard.html.j2")
-        .render(
-            css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
-            embedded=None,
-            environment=Environment.here(),
-            boards=boards(reports),
-            orders=list(ORDERS),
-            total=len(reports),
-        )
+    ranked = sorted(reports.items(), key=ORDERS["robust"])
+    return render_page(
+        "leaderboard.html.j2",
+        None,
+        Environment.here(),
+        (Tab("boards", "Reports", ("boards",)),),
+        boards=boards(dict(ranked[:MOST])),
+        orders=list(ORDERS),
+        links=links or {},
+        total=len(reports),
+        left_out=max(len(reports) - MOST, 0),
     )
 
 

@@ -1,5 +1,6 @@
 """What the figures mean and what they don't, in plain words."""
 
+from martensite.evaluation.calibration import Calibration
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport
 from martensite.reporting.formats import count, number, percent
 from martensite.threat import Constraints, ThreatModel
@@ -95,6 +96,14 @@ def certified_sentence(report: CertificationReport) -> str:
     if half is not None:
         words += f" At least half of all samples are certified up to a radius of {number(half)} ({norm_name(report.norm)})."
     return words
+
+
+def calibration_sentence(found: Calibration) -> str:
+    """How far confidence is from accuracy, clean and under attack."""
+    return (
+        f"Confidence and accuracy differ by {100 * found.clean:.1f} points without an attack and by {100 * found.attacked:.1f} "
+        f"points under attack (expected calibration error over {found.bins} bins)."
+    )
 
 
 def limits(report: RobustnessReport) -> list[str]:

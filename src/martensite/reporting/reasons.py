@@ -1,0 +1,83 @@
+"""Why a measurement may be believed, or not, in a few plain sentences: what stands at the top of its page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from martensite.evaluation.report import RobustnessReport
+from martensite.reporting.formats import count, p_value, percent
+from martensite.reporting.words import check_name, sentence
+
+Mark = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "CAUTION", "SOUND", "NOTE"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One of them: a word that can be seen from afar, what it is about, and the sentence."""
+
+    mark: Mark
+    title: str
+    text: str
+
+
+def reasons(report: RobustnessReport) -> list[Reason]:
+    """What a reader has to know before the first figure."""
+    return [*_decision(report), *_trust(report), *_strongest(report), *_weakest_class(report), *_adversary(report)]
+
+
+def _decision(report: RobustnessReport) -> Iterator[Reason]:
+    if report.decision is not None:
+        yield Reason(
+            report.decision.verdict,
+            f"At least {percent(report.decision.at_least)} robust",
+            f"Decided after {count(report.decision.samples)} of {count(report.decision.available)} samples; the interval holds "
+            "however the run came to stop.",
+        )
+
+
+def _trust(report: RobustnessReport) -> Iterator[Reason]:
+    for error in report.errors:
+        yield Reason("INVALID", "A fault of the harness", f"{sentence(error.rstrip('.'))}.")
+    for one in report.invalid:
+        yield Reason("INVALID", check_name(one.name), f"{sentence(one.evidence)}. While this stands, the figures decide nothing.")
+    if report.errors or report.invalid:
+        return
+    doubts = [check_name(one.name).lower() for one in report.diagnostics if one.severity == "warning"]
+    doubts += [f"{len(report.warnings)} warning{'s' * (len(report.warnings) > 1)}"] if report.warnings else []
+    sung = f"The suite got {sum(one.passed for one in report.canaries)} of {len(report.canaries)} canaries right"
+    known = f"{sung}: built-in models whose robust accuracy is known." if report.canaries else "No canary was run."
+    if doubts:
+        yield Reason("CAUTION", "Self-checks", f"The figures may be off: {', '.join(doubts)}. {known}")
+    else:
+        yield Reason("SOUND", "Self-checks", f"Nothing was found against the figures. {known}")
+
+
+def _strongest(report: RobustnessReport) -> Iterator[Reason]:
+    rows = [row for row in report.attacks if row.in_threat and row.scope == "all"]
+    if not rows:
+        return
+    best, worst = (choose(rows, key=lambda row: row.robust_accuracy.value) for choose in (min, max))
+    text = f"Alone, {best.name} left {percent(best.robust_accuracy.value)}"
+    if best is not worst:
+        text += f", {worst.name} {percent(worst.robust_accuracy.value)}"
+    text += f". Sample by sample all attacks together left {percent(report.robust_accuracy.value)}."
+    yield Reason("NOTE", "Strongest attack", text)
+
+
+def _weakest_class(report: RobustnessReport) -> Iterator[Reason]:
+    if len(report.classes) < 2:
+        return
+    worst = min(report.classes, key=lambda row: row.robust_accuracy.value)
+    text = f"Class {worst.name} keeps {percent(worst.robust_accuracy.value)} of its {count(worst.robust_accuracy.n)} samples"
+    chance = f"p\N{NO-BREAK SPACE}{p_value(worst.p)}"
+    if worst.flagged:
+        yield Reason("CAUTION", "Weakest class", f"{text}: it is weaker than the others beyond chance ({chance}).")
+    else:
+        yield Reason("NOTE", "Weakest class", f"{text}; so much may be chance ({chance}).")
+
+
+def _adversary(report: RobustnessReport) -> Iterator[Reason]:
+    if report.access != "gradients":
+        yield Reason(
+            "NOTE", "Queries only", f"The adversary saw {report.access} and no gradients: one who has the weights may do better."
+        )

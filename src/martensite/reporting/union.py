@@ -1,0 +1,61 @@
+"""The page of an evaluation under several threat models: what withstands all of them, and each of them in a tab."""
+
+from collections.abc import Iterator
+
+from martensite.evaluation.report import RobustnessReport
+from martensite.evaluation.union import UnionReport
+from martensite.reporting.commands import evaluate_command
+from martensite.reporting.html import Model, view
+from martensite.reporting.page import Panel, Tab, environment, panels, render_page
+from martensite.reporting.reasons import Reason, reasons
+from martensite.reporting.words import eps_text, norm_name
+
+EACH = (
+    "threat", "attacks", "outcomes", "curve", "traces", "transfer", "seeds", "classes", "metrics", "diagnostics", "warnings",
+    "limits", "cost",
+)  # fmt: skip
+URGENT = ("INVALID", "CAUTION", "SOUND", "PASS", "FAIL", "INCONCLUSIVE")  # what the top of the page says of each threat model
+
+
+def render_union(report: UnionReport) -> str:
+    """A whole HTML document, below 2 MiB, that asks nothing of the network."""
+    first = report.reports[0]
+    tabs = (
+        Tab("overview", "Overview", ("union",)),
+        Tab("provenance", "Provenance", ("reproduce", "provenance")),
+    )
+    whole = view((Model("hardened", "This model", first),))
+    context = whole | {
+        "union": report,
+        "alone": _alone(report),
+        "invalid": any(one.invalid or one.errors for one in report.reports),
+        "why": list(_why(report)),
+        "command": evaluate_command(report.reports),
+    }
+    overview, origin = panels(environment(), tabs, context | {"environment": first.environment})
+    each = [_panel(number, one) for number, one in enumerate(report.reports, start=1)]
+    return render_page("union.html.j2", report, first.environment, [overview, *each, origin], **context)
+
+
+def _panel(number: int, report: RobustnessReport) -> Panel:
+    at, label = f"threat-{number}", f"{norm_name(report.threat.norm)} {eps_text(report.threat).partition(' (')[0]}"
+    context = view((Model("hardened", "This model", report),)) | {"at": f"{at}-", "environment": report.environment}
+    (panel,) = panels(environment(), (Tab(at, label, EACH),), context)
+    return panel
+
+
+def _alone(report: UnionReport) -> list[int]:
+    """For each threat model the samples that no other one breaks."""
+    samples = list(zip(*(one.outcomes for one in report.reports), strict=True))
+    return [
+        sum(sample[place] == "broken" and sample.count("broken") == 1 for sample in samples)
+        for place in range(len(report.reports))
+    ]
+
+
+def _why(report: UnionReport) -> Iterator[tuple[str, Reason]]:
+    """What bears on trust, with the threat model that it is about."""
+    for one in report.reports:
+        for reason in reasons(one):
+            if reason.mark in URGENT:
+                yield str(one.threat), reason
