@@ -183,12 +183,15 @@ def test_our_client_gets_the_model_s_logits(listening, here, x):
 def test_evaluate_measures_a_served_model_as_it_measures_the_bundle(listening, here, capsys, tmp_path):
     import numpy as np
 
-    inputs = torch.rand(24, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    many = torch.rand(4000, 1, 4, 4, generator=torch.Generator().manual_seed(3))
+    top = load_bundle(here.one)(many).topk(2, 1)
+    inputs = many[(top.values[:, 0] - top.values[:, 1]).argsort()[:400:20]]  # near the boundary: some break, some don't
     labels = load_bundle(here.one)(inputs).argmax(1)
+    labels[:2] = 2
     np.savez(tmp_path / "data.npz", x=inputs.numpy(), y=labels.numpy())
     (tmp_path / "suite.yaml").write_text("name: queries\nattacks: [{kind: square, queries: 60}]\n")
     server = listening(model={"output": {"scores": "logits"}})
-    asked = ["--data", tmp_path / "data.npz", "--eps", "0.2", "--suite", tmp_path / "suite.yaml", "--json"]
+    asked = ["--data", tmp_path / "data.npz", "--eps", "0.02", "--suite", tmp_path / "suite.yaml", "--json"]
     found = [json.loads(call(capsys, "evaluate", model, *asked).out) for model in (f"{server.url}/v2/models/tiny", here.one)]
     remote, local = found
     assert remote["clean_accuracy"]["value"] == local["clean_accuracy"]["value"]
