@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from martensite.attacks import DDN, FGM, FGSM, FMN, PGD, AutoAttack, HopSkipJump, Square, attack
+from martensite.attacks import DDN, FGM, FGSM, FMN, PGD, AutoAttack, HopSkipJump, Square
 from martensite.core.errors import AccessError, ConfigError, ModelError
 from martensite.data import Dataset
 from martensite.evaluation import Suite, evaluate, evaluate_union
 from martensite.evaluation import work as work_module
+from martensite.evaluation.adaptive import assault
 from martensite.models import Access, BlackBox
 from martensite.threat import ThreatModel
 
@@ -204,7 +205,7 @@ def test_a_finished_run_is_read_back_without_asking_the_model(linear, data, thre
 
     monkeypatch.setattr(work_module, "assault", refuse)
     assert untimed(evaluate(linear, data, threat, suite, store=tmp_path)) == untimed(first)
-    monkeypatch.setattr(work_module, "attack", attack)
+    monkeypatch.setattr(work_module, "assault", assault)
     other = evaluate(linear, data.subset(slice(0, 50)), threat, suite, store=tmp_path)
     assert len(other.outcomes) == 50
 

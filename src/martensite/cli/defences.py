@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from martensite.artifacts.manifest import Manifest
     from martensite.artifacts.preprocess import Preprocess
     from martensite.defenses import Defence, InputRules
+    from martensite.evaluation import RobustnessReport
     from martensite.evaluation.diversity import Diversity
     from martensite.models import Classifier
 
@@ -119,6 +120,25 @@ def show_defences(out: Path, model: "Classifier", plan: "Defence | None", divers
         for name, row in zip(diverse.transfer.names, rates, strict=True):
             show(f"  adversarials of {plain(name)} break {', '.join(row)} (in the order given)")
     show(f"Bundle: {plain(out)}. How robust it is now, an adaptive attack says: martensite evaluate {plain(out)}")
+
+
+def show_naive_and_honest(report: "RobustnessReport") -> None:
+    """The figure of attackers who know a defence, beside that of attackers who don't; nothing of an undefended model."""
+    from martensite.cli.progress import plain, show
+
+    found = report.defence
+    if found is None:
+        return
+    show(f"Defended by {plain(', '.join(found.names))}.")
+    if found.naive is not None:
+        show(f"  naive:  {found.naive}, under {plain(found.naive_attack)}: attackers who don't know the defence")
+    if found.adaptive:
+        show(f"  [bold]honest: {report.robust_accuracy}[/], under all attacks, adapted: {plain('; '.join(found.adaptive))}")
+    else:
+        show("  [red]honest: not measured[/], for no attack was adapted to the defence")
+    if found.refused is not None:
+        allowed = "" if found.false_alarms is None else f"; its detectors were allowed {found.false_alarms:.2%}"
+        show(f"  refuses {found.refused} of the clean inputs{allowed}. An attack that is refused has failed.")
 
 
 def _settings(text: str) -> list[str]:

@@ -14,17 +14,20 @@ if TYPE_CHECKING:
 
 NAME = "evaluate"
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
+LEFT_OUT = ("out", "store", "adversarials", "markdown", "junit", "json")  # they say where results go, not what they are
 INTERVALS = ("clopper-pearson", "wilson")
 EXAMPLES = """Examples:\n
   martensite evaluate models/hardened --data digits\n
   martensite evaluate models/hardened --data mnist:data/mnist --norm linf --eps 8/255 --suite standard --out results/\n
   martensite evaluate models/hardened --data digits --threat linf:0.1 --threat l2:0.5 --suite adaptive\n
+  martensite evaluate models/defended --data digits --eps 0.1\n
   martensite evaluate model.onnx --data images.npz --eps 8/255 --suite black-box\n
   martensite evaluate model.onnx --data images.npz --eps 8/255 --suite black-box --surrogate distilled\n
   martensite evaluate http://localhost:8000/v2/models/digits --data digits --eps 0.1 --suite quick"""
 
 
 def command(
+    context: typer.Context,
     model: options.Model,
     data: options.Data = "digits",
     norm: options.NormOption = None,
@@ -112,9 +115,16 @@ def command(
             show_default=False,
         ),
     ] = None,
+    naive: Annotated[
+        bool,
+        typer.Option("--naive", help="Attack a defended model only as who doesn't know its defence: such a report is invalid."),
+    ] = False,
+    markdown: options.Markdown = None,
+    junit: options.Junit = None,
     json: options.Json = False,
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
+    from martensite.cli.defences import show_naive_and_honest
     from martensite.cli.output import (
         print_json,
         robustness_table,
@@ -127,6 +137,7 @@ def command(
     from martensite.cli.progress import Display, plain, show
     from martensite.cli.query_source import load_any, load_surrogates
     from martensite.cli.report_source import certified_radii
+    from martensite.cli.typed import as_typed
     from martensite.core.files import write_text
     from martensite.engine import LocalEngine
     from martensite.evaluation import (
@@ -140,7 +151,8 @@ def command(
         union,
         varied,
     )
-    from martensite.reporting import render_robustness
+    from martensite.pipeline.render import EXAMPLES, render
+    from martensite.reporting import junit_xml, markdown_summary
 
     chosen = load_suite(suite)
     if half_width is not None and samples is not None:
@@ -160,9 +172,10 @@ def command(
         if value is not None and len(stated) > 1:
             raise ConfigError(f"{option} was given with {len(stated)} threat models", "one file holds one's", "give one --threat")
     radii = None if certified is None else certified_radii(certified, inputs, stated[0])
+    again = as_typed(context, LEFT_OUT)
     with Display(quiet=json) as display:
         reports = []
-        for threat in stated:
+        for threat, folder in zip(stated, _folders(out, len(stated)), strict=True):
             runs = [
                 evaluate(
                     measured,
@@ -173,21 +186,27 @@ def command(
                     engine=LocalEngine(),
                     store=store,
                     adversarials=adversarials if number == seed else None,
+                    examples=None if folder is None or number > seed else folder / EXAMPLES,
                     certified=radii,
                     surrogates=sources,
                     at_least=at_least,
+                    adaptive=not naive,
                     listener=display,
                 )
                 for number in range(seed, seed + seeds)
             ]
-            report = varied(runs) if seeds > 1 else runs[0]
+            report = (varied(runs) if seeds > 1 else runs[0]).model_copy(update={"command": again})
             reports.append(restated(report, "wilson") if interval == "wilson" else report)
     whole: RobustnessReport | UnionReport = reports[0] if len(reports) == 1 else union(reports)
+    if markdown is not None:
+        write_text(markdown, markdown_summary(whole))
+    if junit is not None:
+        write_text(junit, junit_xml(whole))
     if out is not None:
-        for report, folder in zip(reports, _folders(out, len(reports)), strict=True):
-            write_text(folder / "report.html", render_robustness(report))
-            report.save(folder / "report.json")
-        whole.save(out / "report.json")
+        for one, folder in ((whole, out), *zip(reports, _folders(out, len(reports)), strict=True)):
+            if folder is not None and not (one is not whole and folder == out):
+                write_text(folder / "report.html", render(one, folder))
+                one.save(folder / "report.json")
     code = max(_exit_code(report) for report in reports)
     if json:
         print_json(whole.model_dump(mode="json"))
@@ -196,6 +215,7 @@ def command(
         show_warnings((f"intervals of +-{half_width:g} need {wanted:,} samples, and there are {len(inputs):,}",))
     for report in reports:
         show(robustness_table((model, report)))
+        show_naive_and_honest(report)
         show_beside(report)
         show_errors(report.errors)
         show_warnings(report.warnings)
