@@ -4,6 +4,7 @@
     model.json           architecture, input shape and box, classes, normalisation, threat model, digests of the files
     preprocess.json      optional: how raw inputs become what the model takes
     defence.safetensors  optional: what detectors learnt, and how clean data scores
+    reference.safetensors  optional: how the data looked that the model was evaluated on; see `reference`
     card.md              for people; no program reads it
 
 `save_bundle` rebuilds the model from what it is about to write, and `load_bundle` hashes the very bytes that it loads: neither
@@ -25,6 +26,7 @@ from martensite.artifacts.manifest import LARGEST, MANIFEST, Manifest, read_mani
 from martensite.artifacts.preprocess import LARGEST as LARGEST_PREPROCESS
 from martensite.artifacts.preprocess import PREPROCESS, Preprocess
 from martensite.artifacts.rebuild import description, rebuild
+from martensite.artifacts.reference import REFERENCE
 from martensite.artifacts.weights import parse_tensors, read_file
 from martensite.core.acts import Act, recorded
 from martensite.core.errors import ArtifactError, ConfigError, ModelError
@@ -34,7 +36,7 @@ from martensite.models.digest import model_digest
 from martensite.threat import ThreatModel
 
 WEIGHTS = "model.safetensors"
-FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, DEFENCE, CARD})
+FILES = frozenset({WEIGHTS, MANIFEST, PREPROCESS, DEFENCE, REFERENCE, CARD})
 
 
 def _saved(given: Mapping[str, Any], _: Path | None) -> Act:
@@ -212,8 +214,8 @@ def _read_listed(path: Path, manifest: Manifest, name: str, largest: int | None 
 
 
 def _check_known(path: Path, manifest: Manifest) -> None:
-    if odd := sorted(manifest.files.keys() - {WEIGHTS, PREPROCESS, DEFENCE}):
-        rule = f"a bundle has {WEIGHTS}, {PREPROCESS} and {DEFENCE}"
+    if odd := sorted(manifest.files.keys() - {WEIGHTS, PREPROCESS, DEFENCE, REFERENCE}):
+        rule = f"a bundle has {WEIGHTS}, {PREPROCESS}, {DEFENCE} and {REFERENCE}"
         raise ArtifactError(f"{path / MANIFEST} lists {odd[0]}", rule, "fetch it again")
     check_defences(path, manifest)
 

@@ -18,6 +18,7 @@ from martensite.cli import (
     certify,
     compare,
     convert,
+    defend,
     deploy,
     evaluate,
     gate,
@@ -25,6 +26,7 @@ from martensite.cli import (
     keys,
     monitor,
     policy,
+    reference,
     report,
     run,
     scan,
@@ -59,7 +61,9 @@ for module in (
     harden,
     sweep,
     attack,
+    defend,
     evaluate,
+    reference,
     compare,
     certify,
     sign,
@@ -78,9 +82,9 @@ for module in (
     app.command(module.NAME, epilog=module.EXAMPLES)(module.command)
 app.add_typer(keys.app)
 app.add_typer(policy.app)
-app.add_typer(audit.app)
 app.add_typer(access.app)
 app.add_typer(deploy.app)
+app.add_typer(audit.app)
 
 
 @app.callback(invoke_without_command=True)

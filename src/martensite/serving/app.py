@@ -17,7 +17,7 @@ from martensite.serving.fleet import Fleet
 from martensite.serving.observer import Reply
 from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
-from martensite.serving.routes import health, infer, metadata, monitor, page, repository
+from martensite.serving.routes import feedback, health, infer, metadata, monitor, page, repository
 from martensite.serving.routes.errors import refuse
 from martensite.serving.traces import Traced
 
@@ -69,7 +69,7 @@ def create_app(fleet: Fleet) -> FastAPI:
     app.state.fleet = fleet
     if fleet.tracer is not None:
         app.add_middleware(Traced, tracer=fleet.tracer)
-    for group in (health, metadata, infer, repository, monitor, page):
+    for group in (health, metadata, infer, feedback, repository, monitor, page):
         app.include_router(group.router)
 
     @app.exception_handler(Refusal)

@@ -133,6 +133,7 @@ class Fleet:
             slot.close(timeout)
         if trouble := self.gatekeeper.keep():
             log.error("%s", trouble)
+        self.live.close()
         if self.ledger is not None:
             self.ledger.close()
         if self.tracer is not None:

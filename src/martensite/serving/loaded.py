@@ -11,12 +11,14 @@ import numpy.typing as npt
 from martensite.artifacts.bundle import load_bundle, read_preprocess
 from martensite.artifacts.manifest import Manifest, read_manifest
 from martensite.artifacts.preprocess import Preprocess
+from martensite.artifacts.reference import read_reference
 from martensite.core.errors import ArtifactError, MartensiteError, ModelError, SignatureError
 from martensite.defenses import Defended, InputRules
 from martensite.models import Classifier
 from martensite.models.digest import model_digest
 from martensite.serving.backends import Backend, Kind, make_backend
 from martensite.serving.evidence import Case, refused
+from martensite.serving.monitoring.drift.reference import Reference
 from martensite.serving.pace import Pace
 from martensite.serving.sealed import Sealed
 
@@ -40,6 +42,7 @@ class Loaded:
         subject: What the verdict is about.
         verdict: The gate's last; None where evidence was waived.
         dates: Kind of claim to when the newest that counts was made, in seconds since 1970.
+        reference: How the data looked that it was evaluated on; None: the bundle doesn't say.
         verified: Seconds that copy and verification took.
     """
 
@@ -55,6 +58,7 @@ class Loaded:
     subject: Any
     verdict: Any
     dates: dict[str, float]
+    reference: Reference | None = None
     verified: float = 0.0
 
     @property
@@ -114,6 +118,8 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
         preprocess = read_preprocess(sealed.bundle, manifest)
         if not manifest.shape:
             raise ModelError(f"{source} does not say the shape of its inputs", "a server has to know it", "save it with shape=")
+        statistics = read_reference(sealed.bundle)
+        reference = Reference.from_bytes(statistics, digest) if statistics is not None else None
         probe = _probe(manifest, 2)
         compute = make_backend(backend, model, probe)
         pace = warm(compute, manifest, largest)
@@ -129,6 +135,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             sealed=sealed,
             subject=subject,
             verdict=verdict,
+            reference=reference,
             dates={} if case is None else case.dates(sealed, subject),
             verified=verified,
         )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from martensite.serving.monitoring.drift.watch import DriftWatch
+from martensite.serving.monitoring.labels import Accuracy, Answers
 from martensite.serving.monitoring.lately import Lately
 from martensite.serving.monitoring.snapshot import State
 from martensite.serving.monitoring.tally import Tally
@@ -74,6 +76,9 @@ class VersionFigures:
 
     Attributes:
         loaded: What serves; None: nothing does.
+        watch: Looks for drift; None: nothing does.
+        passed_over: Samples that it had no time for.
+        accuracy: As far as labels came.
         lately: Samples, flagged, sum of confidences.
         hour: Samples flagged, minute by minute.
     """
@@ -89,6 +94,9 @@ class VersionFigures:
     lately: Lately
     caught: deque[Caught]
     hour: Lately
+    watch: DriftWatch | None = None
+    passed_over: int = 0
+    accuracy: Accuracy = field(default_factory=Accuracy)
     decisions: Counter[str] = field(default_factory=Counter)
     confidence: Tally = field(default_factory=lambda: Tally(SHARES))
     p_value: Tally = field(default_factory=lambda: Tally(P_VALUES))
@@ -153,11 +161,13 @@ class ModelFigures:
         latency: Since the start.
         recent: Latency of each of the last minute's ten-second parts, the latest last, and their beginnings.
         minutes: Latency of each of the last hour's minutes that had any, the latest last, with the minute since 1970.
+        answers: That labels may come for.
         trouble: Why no version serves.
     """
 
     name: str
     lately: Lately
+    answers: Answers
     hour: Lately
     versions: dict[str, VersionFigures] = field(default_factory=dict)
     requests: Counter[str] = field(default_factory=Counter)

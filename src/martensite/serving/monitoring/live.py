@@ -1,19 +1,30 @@
 """Live figures: everything that the monitors know, fed by the server's batches, replies and changes."""
 
+import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from martensite.core.errors import DataError
+from martensite.serving.monitoring.desk import Desk, Paper
+from martensite.serving.monitoring.drift.embedding import Embedding
+from martensite.serving.monitoring.drift.watch import DriftWatch
 from martensite.serving.monitoring.figures import ModelFigures, VersionFigures, read
+from martensite.serving.monitoring.labels import Answers
 from martensite.serving.monitoring.lately import Lately
 from martensite.serving.monitoring.settings import Monitoring
 from martensite.serving.monitoring.show import show
 from martensite.serving.monitoring.snapshot import Alert, Snapshot
 from martensite.serving.observer import Batch, Change, Observer, Reply
 
+if TYPE_CHECKING:
+    from martensite.serving.loaded import Loaded
+
+log = logging.getLogger("martensite.serving")
 ALERTS = 50  # that are remembered
 
 
@@ -42,11 +53,14 @@ class Live(Observer):
         self.settings, self._clock, self._suspicious = settings, clock, dict(suspicious or {})
         self.started = clock()
         self.models = {
-            name: ModelFigures(name, Lately(5, self.started), Lately(2, self.started, 60)) for name in (*sorted(models), "")
+            name: ModelFigures(name, Lately(5, self.started), Answers(settings.remembered), Lately(2, self.started, 60))
+            for name in (*sorted(models), "")
         }
         self.alerts: deque[Alert] = deque(maxlen=ALERTS)
         self.audit_lost: Callable[[], int | None] = lambda: None
         self.lock = threading.Lock()
+        drift = settings.drift
+        self.desk = Desk(drift.budget, drift.waiting, log.error) if drift is not None else None
 
     def batch(self, batch: Batch) -> None:
         """Count predictions, confidences, decisions; remember what was flagged."""
@@ -59,6 +73,12 @@ class Live(Observer):
             version.add(batch, seen, moment, self.settings.pictures)
             if batch.route != "shadow":
                 model.lately.add(moment, 0, 0, 0, 1, len(batch.decisions))
+                for share in batch.shares:
+                    model.answers.note(share.id, share.key, batch.digest, seen.predictions[share.start : share.stop])
+        if self.desk is None or version.watch is None:
+            return
+        if not self.desk.put(Paper(version.watch, batch.x, batch.logits, batch.p_value, moment)):
+            version.passed_over += len(batch.decisions)
 
     def reply(self, reply: Reply) -> None:
         """Count a request."""
@@ -89,6 +109,37 @@ class Live(Observer):
             else:
                 model.versions[change.route] = self._fresh(change, moment)
 
+    def label(self, model: str, id: str, key: str | None, labels: Sequence[int]) -> int:
+        """Learn the labels of a request that was answered.
+
+        Args:
+            model: Its name.
+            id: Of the request.
+            key: Of the client that asked; None: whichever did.
+            labels: One a sample.
+
+        Returns:
+            How many were right.
+
+        Raises:
+            DataError: no such request, another number of samples, or no such class.
+        """
+        moment = self._clock()
+        with self.lock:
+            figures = self.models[model]
+            versions = list(figures.versions.values())
+            classes = max((len(one.predictions) for one in versions), default=0)
+            if odd := next((one for one in labels if not 0 <= one < classes), None):
+                raise DataError(f"the label {odd}", f"{model} has the classes 0 to {classes - 1}")
+            given = figures.answers.take(id, key, len(labels))
+            correct = np.asarray(given.predictions) == np.asarray(labels)
+            version = next((one for one in versions if one.digest == given.digest and one.route != "shadow"), None)
+            if version is not None:
+                version.accuracy.add(correct)
+        if version is not None and version.watch is not None:
+            version.watch.label(correct, moment)
+        return int(correct.sum())
+
     def alert(self, alert: Alert) -> None:
         """Note an alert that came."""
         with self.lock:
@@ -98,6 +149,11 @@ class Live(Observer):
         """Everything, at this moment."""
         with self.lock:
             return show(self, self._clock())
+
+    def close(self) -> None:
+        """End what runs beside the server."""
+        if self.desk is not None:
+            self.desk.close()
 
     def _fresh(self, change: Change, moment: float) -> VersionFigures:
         loaded = change.loaded
@@ -113,4 +169,10 @@ class Live(Observer):
             lately=Lately(3, moment),
             caught=deque(maxlen=self.settings.flagged),
             hour=Lately(1, moment, 60),
+            watch=self._watch(loaded),
         )
+
+    def _watch(self, loaded: "Loaded | None") -> DriftWatch | None:
+        if loaded is None or loaded.reference is None or self.settings.drift is None:
+            return None
+        return DriftWatch(loaded.reference, self.settings.drift, Embedding(loaded.model))

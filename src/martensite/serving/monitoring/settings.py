@@ -3,6 +3,7 @@
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from martensite.core.config import Config
+from martensite.serving.monitoring.drift.settings import DriftSettings
 
 
 class Metrics(Config):
@@ -26,9 +27,13 @@ class Monitoring(Config):
         flagged: Flagged inputs that are remembered, the latest, in memory only.
         pictures: The inputs themselves are among what is remembered of them.
         classes: Most classes that have a metric of their own; the others are counted together.
+        drift: How drift is looked for, where the bundle holds reference statistics; None: it isn't.
+        remembered: Samples whose predictions are remembered for labels that come later.
     """
 
     metrics: Metrics = Field(default_factory=Metrics)
     flagged: NonNegativeInt = Field(default=24, le=1000)
     pictures: bool = True
     classes: PositiveInt = Field(default=100, le=10_000)
+    drift: DriftSettings | None = Field(default_factory=DriftSettings)
+    remembered: NonNegativeInt = Field(default=100_000, le=10_000_000)

@@ -98,7 +98,7 @@ def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Ver
             flagged_hour=_whole(version.hour.seconds(moment)[:, 0]),
             suspicious=model.suspicious,
         ),
-        drift=Drift(),
+        drift=_drift(version),
         classes=names,
         predictions=tuple(version.predictions.tolist()),
         confidence=confidence / samples if samples else None,
@@ -122,6 +122,15 @@ def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Ver
 
 def _whole(sums: npt.NDArray[np.float64]) -> tuple[int, ...]:
     return tuple(int(one) for one in sums)
+
+
+def _drift(version: VersionFigures) -> Drift:
+    known = version.loaded is not None and version.loaded.reference is not None
+    reason = "the settings say no" if known else "the bundle holds no reference statistics: martensite reference"
+    drift = version.watch.show() if version.watch is not None else Drift(reason=reason)
+    accuracy, low, high = version.accuracy.latest or (None, None, None)
+    labelled = {"labelled": version.accuracy.n, "accuracy": accuracy, "accuracy_low": low, "accuracy_high": high}
+    return drift.model_copy(update=labelled)
 
 
 def evidence_of(version: VersionFigures) -> Evidence:

@@ -1,0 +1,105 @@
+"""The thread that looks for drift, beside those that compute answers: it takes its time, and no more than it may."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from martensite.serving.monitoring.drift.watch import DriftWatch
+
+PART = 1024  # samples that are looked at together
+LONGEST = 5.0  # seconds of rest at once
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Samples to look at."""
+
+    watch: DriftWatch
+    x: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    p_value: npt.NDArray[np.float64]
+    moment: float
+
+
+class Desk:
+    """A queue that is never longer than it may be, and a thread that rests as long as its budget demands.
+
+    Args:
+        budget: Share of one processor's time.
+        waiting: Most samples in the queue.
+        complain: Given a line when something fails.
+    """
+
+    def __init__(self, budget: float, waiting: int, complain: Callable[[str], None]) -> None:
+        self._budget, self._most, self._complain = budget, waiting, complain
+        self._papers: deque[Paper] = deque()
+        self._waiting = 0
+        self._news = threading.Condition()
+        self._closed = self._busy = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, paper: Paper) -> bool:
+        """Leave samples; False if there is no room, and they are passed over."""
+        with self._news:
+            if self._closed or self._waiting + len(paper.x) > self._most:
+                return False
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="drift watch", daemon=True)
+                self._thread.start()
+            self._papers.append(paper)
+            self._waiting += len(paper.x)
+            self._news.notify_all()
+            return True
+
+    def settle(self, timeout: float = 60.0) -> bool:
+        """Wait until everything was looked at."""
+        with self._news:
+            return self._news.wait_for(lambda: not self._papers and not self._busy, timeout)
+
+    def close(self) -> None:
+        """Leave what waits, and end."""
+        with self._news:
+            self._closed = True
+            self._papers.clear()
+            self._news.notify_all()
+        if self._thread is not None:
+            self._thread.join(LONGEST)
+
+    def _work(self) -> None:
+        while papers := self._next():
+            began = time.perf_counter()
+            try:
+                papers[0].watch.see(
+                    np.concatenate([one.x for one in papers]),
+                    np.concatenate([one.logits for one in papers]),
+                    np.concatenate([one.p_value for one in papers]),
+                    papers[-1].moment,
+                )
+            except Exception as error:  # what is watched goes on
+                self._complain(f"the drift watch stumbled: {type(error).__name__}: {error}")
+            took = time.perf_counter() - began
+            with self._news:
+                self._busy = False
+                self._news.notify_all()
+                rest = time.monotonic() + min(took * (1.0 / self._budget - 1.0), LONGEST)
+                while not self._closed and (left := rest - time.monotonic()) > 0:
+                    self._news.wait(left)
+
+    def _next(self) -> list[Paper]:
+        with self._news:
+            self._news.wait_for(lambda: self._papers or self._closed)
+            if self._closed:
+                return []
+            papers, n = [self._papers.popleft()], 0
+            n = len(papers[0].x)
+            while self._papers and self._papers[0].watch is papers[0].watch and n + len(self._papers[0].x) <= PART:
+                papers.append(self._papers.popleft())
+                n += len(papers[-1].x)
+            self._waiting -= n
+            self._busy = True
+            return papers

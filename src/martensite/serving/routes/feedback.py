@@ -1,0 +1,53 @@
+"""Labels that come later, so that the accuracy in use is known."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from martensite.core.errors import DataError
+from martensite.serving.refusal import Refusal
+from martensite.serving.routes.context import admit, fleet_of
+from martensite.serving.routes.document import body_of, read_document
+from martensite.serving.routes.errors import ERRORS
+
+router = APIRouter(prefix="/v2/models", tags=["feedback"], responses=ERRORS)
+Label = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Feedback(BaseModel):
+    """The labels of one request's samples, in their order.
+
+    Attributes:
+        id: Of the request, as its answer had it.
+        labels: Class numbers.
+        client: Name of the API key that asked; left out: the key that sends this if it may ask itself, else whichever did.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=256)
+    labels: list[Label] = Field(min_length=1, max_length=10_000)
+    client: str | None = Field(default=None, max_length=64)
+
+
+class Counted(BaseModel):
+    """What came of it."""
+
+    labelled: int
+    right: int
+
+
+@router.post("/{model}/feedback", openapi_extra=body_of(Feedback))
+async def feedback(request: Request, model: str) -> Counted:
+    """Say what the samples of a request were. A label counts once, and only while its answer is remembered."""
+    key = admit(request, "feedback", model)
+    fleet = fleet_of(request)
+    fleet.slot(model)
+    document = await read_document(request, Feedback)
+    client = document.client or (key.name if "infer" in key.scopes else None)
+    try:
+        right = fleet.live.label(model, document.id, client, document.labels)
+    except DataError as error:
+        raise Refusal(400, error.value, error.rule, error.remedy) from None
+    return Counted(labelled=len(document.labels), right=right)
