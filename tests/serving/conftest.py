@@ -149,7 +149,7 @@ def plain(yard):
     fleet = Fleet(ServeConfig.parse({"models": [{"name": "tiny", "bundle": str(yard.folder / "one"), "evidence": evidence}]}))
     fleet.load()
     portal = Portal(create_app(fleet))
-    yield SimpleNamespace(get=portal.get, post=portal.post, infer=portal.infer)
+    yield SimpleNamespace(get=portal.get, post=portal.post, infer=portal.infer, request=portal.request)
     portal.close()
     fleet.close()
 
@@ -177,6 +177,9 @@ class Portal:
 
     def post(self, path, **how):
         return self.start(self.client.post(path, **how)).result(60)
+
+    def request(self, request):
+        return self.start(self.client.send(request)).result(60)
 
     def infer(self, x, model="tiny", version=None, headers=None, **document):
         place = f"/v2/models/{model}" + (f"/versions/{version}" if version else "")
