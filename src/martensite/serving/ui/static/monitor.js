@@ -92,7 +92,7 @@ function draw() {
       sections.traffic(model, span),
       sections.alerts(record, model.name),
       version ? [
-        sections.decisions(version, span), sections.flagged(version, record.time), sections.drift(version, record.time),
+        sections.decisions(version, span), sections.flagged(version), sections.drift(version, record.time),
         sections.predictions(version), sections.evidence(model, version, record.time),
       ] : null)));
 }

@@ -101,21 +101,30 @@ export function predictions(version) {
     shown.length < rows.length ? h("p", { class: "aside" }, `The ${shown.length} most frequent of ${count(rows.length)} classes.`) : null);
 }
 
-export function flagged(version, now) {
+const SHOWN = 12; // flagged inputs; more of them are there to be opened
+
+export function flagged(version) {
   if (!version.alarms.detects && !version.flagged.length) return null;
-  const named = (one) => (one.prediction < 0 ? "none" : version.classes[one.prediction] ?? String(one.prediction));
   const hidden = version.flagged.length && version.flagged.every((one) => !one.picture);
+  const list = (some) => h("ul", { class: hidden ? "caught plain" : "caught" }, some.map((one) => caught(one, version)));
+  const more = version.flagged.slice(SHOWN);
   return section("flagged", "Flagged inputs",
     version.flagged.length === 0 ? h("p", { class: "aside" }, "None lately.") : null,
     hidden ? h("p", { class: "aside" }, "Their pictures are not shown: the inputs are none, or are not kept.") : null,
-    h("ul", { class: hidden ? "caught plain" : "caught" }, version.flagged.map((one) =>
-      h("li", {}, h("figure", {},
-        one.picture ? h("img", { src: one.picture, alt: `Input ${one.row} of request ${one.id}, predicted ${named(one)}`, loading: "lazy" }) : null,
-        h("figcaption", {},
-          h("span", { class: "said" }, h("strong", {}, named(one)), " ", percent(one.confidence)),
-          h("span", {}, `p ${pValue(one.p_value)}`, one.decision === "flagged" ? "" : `, ${one.decision}`),
-          h("span", {}, one.key),
-          h("span", { title: `request ${one.id}, row ${one.row}, score ${number(one.score)}` }, clock(one.time))))))));
+    list(version.flagged.slice(0, SHOWN)),
+    more.length ? h("details", {}, h("summary", {}, `${more.length} older ones`), list(more)) : null);
+}
+
+function caught(one, version) {
+  const named = one.prediction < 0 ? "none" : version.classes[one.prediction] ?? String(one.prediction);
+  const picture = { src: one.picture, alt: `Input ${one.row} of request ${one.id}, predicted ${named}` };
+  return h("li", {}, h("figure", {},
+    one.picture ? h("img", picture) : null,
+    h("figcaption", {},
+      h("span", { class: "said" }, h("strong", {}, named), " ", percent(one.confidence)),
+      h("span", {}, `p ${pValue(one.p_value)}`, one.decision === "flagged" ? "" : `, ${one.decision}`),
+      h("span", {}, one.key),
+      h("span", { title: `request ${one.id}, row ${one.row}, score ${number(one.score)}` }, clock(one.time)))));
 }
 
 export function evidence(model, version, now) {
