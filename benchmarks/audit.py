@@ -4,7 +4,8 @@
     python benchmarks/audit.py --place URL         an empty PostgreSQL database
     python benchmarks/audit.py --records 100000    fewer
 
-Wall and processor time are both told: other jobs on the machine show in the first. Medians of rounds; the million is written once.
+Wall and processor time are both told: other jobs on the machine show in the first. Medians of rounds; the million is written
+once.
 """
 
 import argparse

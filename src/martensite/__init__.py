@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from martensite import attacks, certification, core, evaluation, models, threat
     from martensite.artifacts import load_bundle, save_bundle
+    from martensite.artifacts.audit import audit
     from martensite.artifacts.scan import scan
     from martensite.attacks import attack
     from martensite.certification import certify
@@ -34,6 +35,7 @@ _HOMES = {
     "ThreatModel": "martensite.threat",
     "Thresholds": "martensite.gates",
     "attack": "martensite.attacks",
+    "audit": "martensite.artifacts.audit",
     "build": "martensite.models",
     "certify": "martensite.certification",
     "evaluate": "martensite.evaluation",
@@ -60,6 +62,7 @@ __all__ = [
     "__version__",
     "attack",
     "attacks",
+    "audit",
     "build",
     "certification",
     "certify",

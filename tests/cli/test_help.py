@@ -25,6 +25,7 @@ COMMANDS = (
     "bom",
     "gate",
     "policy",
+    "audit",
     "report",
 )
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")

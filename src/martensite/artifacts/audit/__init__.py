@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from martensite.artifacts.audit.entry import Entry, Record
     from martensite.artifacts.audit.log import AuditLog
     from martensite.artifacts.audit.served import loaded, requested, serving
+    from martensite.artifacts.audit.trail import Trail, audit
     from martensite.artifacts.audit.verify import Verification, verify_log
     from martensite.artifacts.audit.writer import Writer
 
@@ -18,8 +19,10 @@ _HOMES = {
     "Database": "database",
     "Entry": "entry",
     "Record": "entry",
+    "Trail": "trail",
     "Verification": "verify",
     "Writer": "writer",
+    "audit": "trail",
     "loaded": "served",
     "read_checkpoints": "checkpoint",
     "requested": "served",
@@ -33,8 +36,10 @@ __all__ = [
     "Database",
     "Entry",
     "Record",
+    "Trail",
     "Verification",
     "Writer",
+    "audit",
     "loaded",
     "read_checkpoints",
     "requested",

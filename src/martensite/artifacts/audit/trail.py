@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from martensite.artifacts.audit.entry import LARGEST, LONGEST, Entry, Record
+from martensite.artifacts.audit.entry import DIGEST, LARGEST, LONGEST, Entry, Record
 from martensite.artifacts.audit.log import AuditLog
 from martensite.core.acts import Act, recording
 from martensite.core.audit_rule import audit_rule
@@ -105,5 +105,9 @@ def _entry(act: Act, purpose: str) -> Entry:
     details = dict(act.details)
     if len(canonical_json(details)) > LARGEST // 2:
         details = {"cut": True, **{name: value for name, value in details.items() if len(canonical_json(value)) < LONGEST}}
+    kind, subject = act.kind, act.subject
+    if not DIGEST.fullmatch(subject):  # a black box that has no digest, a file that nobody hashed
+        details |= {"subject": subject[:LONGEST]} if subject else {}
+        kind, subject = "", ""
     name = act.name.replace("\x00", "").encode(errors="replace").decode()
-    return Entry(act.action, act.kind, act.subject, name[:LONGEST], act.outcome[:LONGEST], purpose[:LONGEST], details)
+    return Entry(act.action, kind, subject, name[:LONGEST], act.outcome[:LONGEST], purpose[:LONGEST], details)

@@ -7,7 +7,7 @@ from typing import Any
 
 from martensite.artifacts.audit.entry import Record
 
-MADE = ("train", "harden", "convert", "save")  # what makes a version; the first record of a digest counts
+MADE = ("train", "harden", "sweep", "convert", "save")  # what makes a version; the first record of a digest counts
 PARENTS = ("from", "source")  # names under which details hold what it was made from
 PLAIN = ("from", "data", "files", "error", "cut", "undescribed")  # told elsewhere, or no change
 

@@ -8,13 +8,15 @@ default      the name of the key that signs when none is named
 import os
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from martensite.artifacts.moments import Moment, now
 from martensite.artifacts.signing.keys import LARGEST, PrivateKey, PublicKey, Signer
 from martensite.artifacts.signing.token_uri import SCHEME
 from martensite.artifacts.signing.tree import read_small
+from martensite.core.acts import Act, recorded
 from martensite.core.config import Config, nearest
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, StorageError
 from martensite.core.files import write_text
@@ -51,6 +53,16 @@ class KeyRecord(Config):
     reason: str = ""
 
 
+def _changed(given: Mapping[str, Any], result: Any) -> Act:
+    """What became of a key; never its passphrase."""
+    record: KeyRecord | None = result[0] if isinstance(result, tuple) else result
+    details = {name: given[name] for name in ("reason", "token") if given.get(name)}
+    if record is None:
+        return Act(name=given["name"], details=details)
+    details |= {"role": record.role, "owner": record.owner, "state": record.state}
+    return Act("key", f"sha256:{record.id}", record.name, details=details)
+
+
 class Keyring:
     """The keys in a folder.
 
@@ -62,6 +74,7 @@ class Keyring:
         config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
         self.home = Path(home) if home is not None else config / "martensite" / "keys"
 
+    @recorded("key", _changed)
     def new(self, name: str, passphrase: str, *, role: Role = "release", owner: str | None = None, token: str = "") -> KeyRecord:
         """Make a key, or note one that is in a token; the first one is the default.
 
@@ -151,6 +164,7 @@ class Keyring:
             raise ArtifactError(f"{where} is of another key than its record's", "the two belong together", "restore a backup")
         return key
 
+    @recorded("key-rotate", _changed)
     def rotate(self, name: str, passphrase: str, token: str = "") -> tuple[KeyRecord, KeyRecord]:
         """A new key under the name; the old one is kept as retired, without its private part. Raises as `new`.
 
@@ -179,6 +193,7 @@ class Keyring:
         self._write(record)
         return record, retired
 
+    @recorded("key-revoke", _changed)
     def revoke(self, name: str, reason: str) -> KeyRecord:
         """Never sign with this key again: its private part is deleted, if it isn't in a token.
 

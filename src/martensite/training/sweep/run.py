@@ -1,10 +1,12 @@
 """The sweep: all points train for a while, the better ones go on, and one is chosen."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from martensite.core.acts import Act, recorded
 from martensite.core.errors import ConfigError, ModelError
 from martensite.core.events import Event, Listener, silent
 from martensite.data.dataset import Dataset
@@ -57,6 +59,15 @@ class SweepResult:
         }
 
 
+def _swept(given: Mapping[str, Any], result: SweepResult | None) -> Act:
+    details = {"from": model_digest(given["model"]), "data": given["data"].digest, "seed": given["seed"]}
+    details |= {"threat": str(given["threat"]), "points": len(given["plan"].points)}
+    if result is None or result.model is None:
+        return Act(outcome="done" if result is None else result.reason, details=details)
+    return Act("model", model_digest(result.model), details={**details, "reason": result.reason})
+
+
+@recorded("sweep", _swept, announced=True)
 def sweep(
     plan: SweepPlan,
     model: Classifier,
