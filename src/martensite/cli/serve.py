@@ -1,5 +1,6 @@
 """martensite serve: models that are served because their evidence verifies."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +78,7 @@ def command(
     asked = settings(config, given)
     talk()
     if asked.insecure_no_evidence:
-        show(f"[bold red]{LOUD}[/]")
+        print(LOUD, file=sys.stderr, flush=True)
 
     def started(url: str) -> None:
         names = [one.name for one in asked.models]
