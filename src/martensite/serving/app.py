@@ -14,10 +14,11 @@ from starlette.responses import Response
 
 from martensite import __version__
 from martensite.serving.fleet import Fleet
+from martensite.serving.monitoring.port import MetricsPort
 from martensite.serving.observer import Reply
 from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
-from martensite.serving.routes import feedback, health, infer, metadata, monitor, page, repository
+from martensite.serving.routes import feedback, health, infer, metadata, metrics, monitor, page, repository
 from martensite.serving.routes.errors import refuse
 from martensite.serving.traces import Traced
 
@@ -47,6 +48,10 @@ def create_app(fleet: Fleet) -> FastAPI:
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(fleet.watch())
+        settings = fleet.config.monitoring.metrics
+        port = MetricsPort(settings, fleet.live) if settings.port is not None else None
+        if port is not None:
+            log.info("metrics: http://%s:%d/metrics", *port.address)
         try:
             yield
         finally:
@@ -55,6 +60,8 @@ def create_app(fleet: Fleet) -> FastAPI:
             with contextlib.suppress(asyncio.CancelledError):
                 await watch
             await asyncio.to_thread(fleet.close)
+            if port is not None:
+                await asyncio.to_thread(port.close)
 
     app = Application(
         title="Martensite",
@@ -69,7 +76,7 @@ def create_app(fleet: Fleet) -> FastAPI:
     app.state.fleet = fleet
     if fleet.tracer is not None:
         app.add_middleware(Traced, tracer=fleet.tracer)
-    for group in (health, metadata, infer, feedback, repository, monitor, page):
+    for group in (health, metadata, infer, feedback, repository, metrics, monitor, page):
         app.include_router(group.router)
 
     @app.exception_handler(Refusal)

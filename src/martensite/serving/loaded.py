@@ -67,6 +67,11 @@ class Loaded:
         return isinstance(self.model, Defended) and self.model.panel is not None
 
     @property
+    def false_alarms(self) -> float:
+        """Share of clean inputs on which they may ring; 0 where there are none."""
+        return self.model.panel.false_alarms if isinstance(self.model, Defended) and self.model.panel is not None else 0.0
+
+    @property
     def rules(self) -> InputRules | None:
         """Of its inputs, beyond shape, range and NaN."""
         return self.model.defence.rules if isinstance(self.model, Defended) else None

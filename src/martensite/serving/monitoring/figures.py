@@ -110,6 +110,11 @@ class VersionFigures:
         """Detectors look at its inputs."""
         return self.loaded is not None and self.loaded.detects
 
+    @property
+    def false_alarms(self) -> float:
+        """The rate that its detectors are calibrated to; 0 without any."""
+        return self.loaded.false_alarms if self.loaded is not None else 0.0
+
     def add(self, batch: Batch, seen: Read, moment: float, keep: bool) -> None:
         """Count a batch."""
         n = len(batch.decisions)

@@ -140,6 +140,10 @@ class Live(Observer):
             version.watch.label(correct, moment)
         return int(correct.sum())
 
+    def now(self) -> float:
+        """This moment, by the clock that all figures go by."""
+        return self._clock()
+
     def alert(self, alert: Alert) -> None:
         """Note an alert that came."""
         with self.lock:

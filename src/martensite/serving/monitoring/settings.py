@@ -11,7 +11,7 @@ class Metrics(Config):
 
     Args:
         port: A port of their own, for which no API key is asked; None: ``/metrics`` of the server, for keys of the scope
-            ``metrics``.
+            ``monitor``.
         host: Address of that port.
     """
 

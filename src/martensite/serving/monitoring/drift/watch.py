@@ -1,6 +1,7 @@
 """The drift watch over one version: every test there is, on the samples it is given."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
@@ -51,8 +52,10 @@ class DriftWatch:
         }
         wrong = (reference.predicted != reference.labels).astype(np.float64)
         self._errors = Sequence(ERRORS, Bag(np.array([0.0, 1.0]), wrong, self._rng), alpha, settings.cusum_every)
-        self._lock = threading.Lock()
+        self._working = threading.Lock()
+        self._owed: deque[tuple[npt.NDArray[np.bool_], float]] = deque()
         self.samples = 0
+        self._shown = self._record()
 
     def see(self, x: Floats, logits: Floats, p_value: npt.NDArray[np.float64], moment: float) -> None:
         """Look at samples.
@@ -75,30 +78,45 @@ class DriftWatch:
             INPUTS: unlikeness(features, self.reference.mean, self.reference.spread),
             DETECTORS: -p_value,
         }
-        with self._lock:
+        with self._working:
             self.samples += len(x)
             for stream, sequence in self._streams.items():
                 sequence.add(scores[stream].astype(np.float32), moment)
             self._windows.add(features, logits.argmax(1), moment)
             if embeddings is not None:
                 self._windows.add_embeddings(embeddings, moment)
+            self._shown = self._record()
+        self._settle()
 
     def label(self, correct: npt.NDArray[np.bool_], moment: float) -> None:
-        """Learn which of some answers were right."""
-        with self._lock:
-            self._errors.add((~correct).astype(np.float64), moment)
+        """Learn which of some answers were right. Never waits: what comes while samples are looked at is taken afterwards."""
+        self._owed.append((correct, moment))
+        self._settle()
 
     def show(self) -> Drift:
-        """How it stands."""
-        with self._lock:
-            verdicts = self._verdicts
-            return Drift(
-                watched=True,
-                samples=self.samples,
-                alarm=any(one.alarm for one in verdicts),
-                tests=tuple(one.show() for one in verdicts),
-                expected=self.reference.accuracy,
-            )
+        """How it stood after the last look. Never waits."""
+        return self._shown
+
+    def _settle(self) -> None:
+        # Whoever holds the lock comes here after letting it go, so that nothing stays owed.
+        while self._owed and self._working.acquire(blocking=False):
+            try:
+                while self._owed:
+                    correct, moment = self._owed.popleft()
+                    self._errors.add((~correct).astype(np.float64), moment)
+                self._shown = self._record()
+            finally:
+                self._working.release()
+
+    def _record(self) -> Drift:
+        verdicts = self._verdicts
+        return Drift(
+            watched=True,
+            samples=self.samples,
+            alarm=any(one.alarm for one in verdicts),
+            tests=tuple(one.show() for one in verdicts),
+            expected=self.reference.accuracy,
+        )
 
     @property
     def _verdicts(self) -> list[Verdict]:
