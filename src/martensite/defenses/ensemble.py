@@ -17,6 +17,7 @@ from martensite.core.errors import ConfigError, ModelError
 from martensite.core.registry import member_of
 from martensite.defenses.features import feature_network
 from martensite.defenses.transform import replaced
+from martensite.defenses.voting import shares
 from martensite.models import ARCHITECTURES, MLP, Architecture, Classifier, describe
 
 Combine = Literal["logits", "probabilities", "vote"]
@@ -86,9 +87,7 @@ class Together(nn.Module):
             return mean
         with torch.no_grad():
             votes = one_hot(each.argmax(2), each.shape[2]).sum(0).to(mean)
-            # Ties go to the class with the larger mean probability, by less than half a vote.
-            shares = ((votes + 0.5 + 0.4 * mean.exp()) / (len(each) + 0.5 * each.shape[2] + 0.4)).log()
-        return replaced(shares, mean)
+        return replaced(shares(votes, mean.detach()), mean)  # ties go to the class with the larger mean probability
 
     def features(self, x: Tensor) -> Tensor:
         """(n, f) the members' features side by side; see `Penultimate`."""
