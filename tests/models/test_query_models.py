@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from martensite.attacks import HopSkipJump, Square, attack
-from martensite.core.errors import ArtifactError, ModelError
+from martensite.core.errors import ArtifactError, ModelError, QueryError, UnreachableError
 from martensite.data import Dataset, load_data
 from martensite.evaluation import Suite, evaluate
 from martensite.models import Access, Manners, Model, connect, from_estimator, load_onnx, load_skops
@@ -171,8 +171,8 @@ def test_counts_stay_at_least_zero_under_constraints(digits):
 
 @pytest.fixture
 def server():
-    """An endpoint that fails as it is told: ``plan`` holds statuses to answer with before it behaves."""
-    state = SimpleNamespace(plan=[], requests=[], sleeps=[])
+    """An endpoint that fails as it is told: ``plan`` holds statuses to answer with before it behaves, ``refuses`` one a batch."""
+    state = SimpleNamespace(plan=[], requests=[], sleeps=[], tokens=[], labels=False, refuses=lambda x: 0)
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *arguments):
@@ -187,16 +187,24 @@ def server():
 
         def do_GET(self):
             described = {"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]}
-            self.reply(200, {**described, "outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]})
+            scores, label = {"datatype": "FP32", "shape": [-1, 3]}, {"datatype": "INT64", "shape": [-1]}
+            outputs = [{"name": "label", **label}] if state.labels else [{"name": "label", **label}, {"name": "scores", **scores}]
+            self.reply(200, {**described, "outputs": outputs})
 
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             (tensor,) = body["inputs"]
             state.requests.append(tensor["shape"])
-            if state.plan:
-                self.reply(state.plan.pop(0), {"error": "planned"})
+            state.tokens.append(self.headers.get("Authorization"))
+            x = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
+            if state.plan or state.refuses(x):
+                self.reply(state.plan.pop(0) if state.plan else state.refuses(x), {"error": "planned"})
                 return
-            scores = numpy_scores(np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"]))
+            scores = numpy_scores(x)
+            if body["outputs"] == [{"name": "label"}]:
+                labels = scores.argmax(1).tolist()
+                self.reply(200, {"outputs": [{"name": "label", "datatype": "INT64", "shape": [len(x), 1], "data": labels}]})
+                return
             output = {"name": "scores", "datatype": "FP32", "shape": list(scores.shape), "data": scores.ravel().tolist()}
             self.reply(200, {"outputs": [output]})
 
@@ -255,8 +263,67 @@ def test_requests_are_paced(server):
 
 
 def test_nobody_there_is_refused_at_once():
-    with pytest.raises(ModelError, match="did not answer"):
+    with pytest.raises(UnreachableError, match="did not answer"):
         connect("http://127.0.0.1:9/v2/models/m", 3, manners=Manners(retries=0))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, QueryError), (500, QueryError), (401, UnreachableError), (404, UnreachableError)]
+)
+def test_a_query_that_fails_is_not_an_endpoint_that_is_gone(status, kind, server):
+    model = asked(server, retries=0)
+    server.plan = [status]
+    with pytest.raises(kind, match=f"status {status}"):
+        model(X)
+    assert model(X).shape == (7, 3)
+
+
+def test_an_endpoint_that_gives_labels_is_attacked_by_labels(server):
+    server.labels = True
+    model = asked(server)
+    assert model.access == Access.DECISIONS
+    assert torch.equal(model(X).argmax(1), (X @ WEIGHTS.T).argmax(1))
+    report = evaluate(
+        model, Dataset(X, model(X).argmax(1), 3), ThreatModel(eps=0.1), Suite(name="s", attacks=QUERIES.attacks[1:])
+    )
+    assert (report.access, report.outcomes.count("error")) == ("decisions", 0)
+
+
+def test_answers_about_fewer_inputs_are_none(server):
+    model = asked(server)
+    server.refuses = lambda x: 0
+    cut = model.predict
+    model.predict = lambda x: cut(x)[:-1]
+    with pytest.raises(ModelError, match=r"shape \(6, 3\)"):
+        model(X)
+
+
+def test_a_token_is_sent(server):
+    connect(server.url, 3, token="secret")(X)
+    assert server.tokens == ["Bearer secret"]
+
+
+def test_clean_inputs_that_an_endpoint_refuses_are_errors_and_the_rest_goes_on(server):
+    data = Dataset(X, (X @ WEIGHTS.T).argmax(1), 3)
+    whole = evaluate(asked(server), data, ThreatModel(eps=0.1), QUERIES)
+    server.refuses = lambda x: 500 * bool((x == X[2].numpy()).all(1).any())
+    part = evaluate(asked(server, retries=1), data, ThreatModel(eps=0.1), QUERIES)
+    assert part.outcomes[2] == "error"
+    assert [part.outcomes[place] for place in (0, 1, 3, 4, 5, 6)] == [whole.outcomes[place] for place in (0, 1, 3, 4, 5, 6)]
+    assert (part.clean_accuracy.count, part.clean_accuracy.n) == (6, 7)
+    assert any("status 500" in one.evidence for one in part.diagnostics if one.name == "unanswered")
+
+
+def test_an_endpoint_that_goes_away_stops_the_run_and_it_is_resumed(server, tmp_path):
+    data = Dataset(X, (X @ WEIGHTS.T).argmax(1), 3)
+    whole = evaluate(asked(server), data, ThreatModel(eps=0.1), QUERIES)
+    model, seen = asked(server, retries=0), len(server.requests)
+    server.refuses = lambda x: 404 * (len(server.requests) > seen + 40)
+    with pytest.raises(UnreachableError, match="status 404"):
+        evaluate(model, data, ThreatModel(eps=0.1), QUERIES, store=tmp_path)
+    server.refuses = lambda x: 0
+    again = evaluate(asked(server), data, ThreatModel(eps=0.1), QUERIES, store=tmp_path)
+    assert again.model_dump(exclude={"timing"}) == whole.model_dump(exclude={"timing"})
 
 
 def test_an_endpoint_is_evaluated_and_failures_are_errors(server):
