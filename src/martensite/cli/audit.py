@@ -92,6 +92,8 @@ def show_models(place: Place = None, model: ModelFilter = None, json: options.Js
         line("   ", one.changes or one.action, f"of {one.parent[:19]}" if one.parent else "")
         for time, actor, action, outcome in one.history:
             line("   ", time[:19], actor, action, outcome)
+        if one.requests:
+            line("   ", f"asked {one.requests:,} times")
 
 
 @app.command("access")

@@ -1,12 +1,13 @@
 """Options that the commands of the audit log share, and what they are turned into."""
 
+import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from martensite.cli.audited import installed
-from martensite.cli.secrets import tell
 
 if TYPE_CHECKING:
     from martensite.artifacts.audit import AuditLog
@@ -72,7 +73,13 @@ def named(model: str) -> str:
 
 
 def print_list(name: str, items: Any) -> None:
-    tell(True, {name: list(items)}, "")
+    """One JSON document with a list that need not fit in memory."""
+    print(f'{{\n  "{name}": [', end="")
+    comma = ""
+    for item in items:
+        print(f"{comma}\n{textwrap.indent(json.dumps(item, indent=2, allow_nan=False), '    ')}", end="")
+        comma = ","
+    print("\n  ]\n}" if comma else "]\n}")
 
 
 def line(*words: str) -> None:

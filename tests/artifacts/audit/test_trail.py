@@ -125,12 +125,14 @@ def test_work_that_was_done_is_not_lost_but_the_recording_fails(tmp_path, monkey
 def test_what_the_log_cannot_hold_is_cut(tmp_path):
     with AuditLog(tmp_path / "a.db") as log:
         trail = Trail(log, "x" * 2000)
-        trail.record(Act("model", "unnamed:Box", "n\x00" * 2000, "o" * 2000, {"big": "y" * 10**6, "n": 1}, "attack"))
+        trail.record(
+            Act("model", "unnamed:Box", "n\x00" * 2000, "o" * 2000, {"big": "y" * 10**6, "n": 1, "path": tmp_path}, "attack")
+        )
         trail.record(Act("model", "", "absent", action="bom"))
         _, cut, absent = log.read()
     assert len(cut.name) == len(cut.purpose) == len(cut.outcome) == 1000
     assert (cut.kind, cut.subject) == (absent.kind, absent.subject) == ("", "")
-    assert read_details(cut) == {"cut": True, "n": 1, "subject": "unnamed:Box"}
+    assert read_details(cut) == {"cut": True, "n": 1, "subject": "unnamed:Box", "path": str(tmp_path)}
 
 
 def test_a_black_box_is_recorded_by_name(tmp_path):
@@ -160,7 +162,7 @@ def test_what_a_server_records(tmp_path):
         assert log.payload(kept.number) == b"[3]"
         assert len(list(log.read(subject=model))) == 4
         (version,) = model_versions(log.read())
-        assert [step[2] for step in version.history] == ["request", "request"]
+        assert (version.action, [step[2] for step in version.history], version.requests) == ("load", [], 2)
 
 
 def test_details_that_are_no_json_are_survived(tmp_path):

@@ -101,8 +101,11 @@ def audit(place: str | Path | None = None, *, actor: str | None = None, purpose:
 
 
 def _entry(act: Act, purpose: str) -> Entry:
-    """An act as the log takes it: what is too long for it is cut, and says so."""
-    details = dict(act.details)
+    """An act as the log takes it: what is too long for it is cut, and says so, and what is no JSON becomes text.
+
+    Work that was done must not be lost because someone described it badly.
+    """
+    details = {str(name): _as_json(value) for name, value in act.details.items()}
     if len(canonical_json(details)) > LARGEST // 2:
         details = {"cut": True, **{name: value for name, value in details.items() if len(canonical_json(value)) < LONGEST}}
     kind, subject = act.kind, act.subject
@@ -111,3 +114,11 @@ def _entry(act: Act, purpose: str) -> Entry:
         kind, subject = "", ""
     name = act.name.replace("\x00", "").encode(errors="replace").decode()
     return Entry(act.action, kind, subject, name[:LONGEST], act.outcome[:LONGEST], purpose[:LONGEST], details)
+
+
+def _as_json(value: Any) -> Any:
+    try:
+        canonical_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return str(value)[:LONGEST]
+    return value

@@ -26,7 +26,8 @@ class Version:
         parent: What it was made from; empty if unknown.
         changes: What was done to the parent.
         release: ``"name 3"``, where a release was attested.
-        history: ``(time, actor, action, outcome)`` of all that was done with it later.
+        requests: How often a server recorded that it was asked.
+        history: ``(time, actor, action, outcome)`` of all else that was done with it later.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Version:
     parent: str = ""
     changes: str = ""
     release: str = ""
+    requests: int = 0
     history: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
@@ -70,6 +72,8 @@ def model_versions(log_records: Iterable[Record]) -> list[Version]:
         if record.number == known.number and record.action in MADE:
             known.parent = next((str(details[name]) for name in PARENTS if details.get(name)), "")
             known.changes = changes(record, details)
+        elif record.action == "request":
+            known.requests += 1
         else:
             known.history.append((record.time, record.actor, record.action, record.outcome))
         if record.kind in ("model", "files") and record.name:

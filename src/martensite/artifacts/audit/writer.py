@@ -4,6 +4,7 @@ A flush takes milliseconds however much it writes, so records one by one come to
 thousands. Each caller still learns when its own record is on disk.
 """
 
+import os
 import queue
 import threading
 from collections.abc import Iterable
@@ -29,7 +30,7 @@ class Writer:
         self._log = log
         self._queue: queue.Queue[tuple[Entry, Future[Record]] | None] = queue.Queue(WAITING)
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed, self._process = False, os.getpid()
         self._thread = threading.Thread(target=self._run, name="martensite-audit", daemon=True)
         self._thread.start()
 
@@ -39,14 +40,13 @@ class Writer:
         From asyncio: ``await asyncio.wrap_future(writer.submit(entry))``.
 
         Raises:
-            StorageError: the writer is closed.
+            StorageError: the writer is closed, or this process was forked after it was made.
         """
         future: Future[Record] = Future()
         with self._lock:  # else an entry could come after the end, and wait forever
-            if self._closed:
-                raise StorageError(
-                    "the audit log's writer is closed", "what is recorded after that would be lost", "open a new one"
-                )
+            if self._closed or self._process != os.getpid():  # a fork has no thread to write with
+                what = "the audit log's writer is closed, or another process's"
+                raise StorageError(what, "what is recorded after that would be lost", "open a new one")
             self._queue.put((entry, future))
         return future
 
