@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from martensite.artifacts.scan.joblib_arrays import PICKLE
 from martensite.artifacts.scan.record import Walk
 from martensite.artifacts.scan.source import Reader, Source
 from martensite.artifacts.scan.symbols import BLOB, COLLECTION, MARK, TEXT, UNKNOWN, Global, Made, State
@@ -12,13 +13,12 @@ LARGEST_MEMO = 1_000_000  # entries that hold a name or a constant
 DEEPEST_STACK = 10_000_000
 SMALL = 32  # items of a tuple or dict that are kept
 KEPT = 1_000  # of each thing that a walk notes
-PICKLE = -1
 KEPT_KINDS = (str, int, tuple, Global, Made)
 COMMON = 300  # bytes that the longest of the common opcodes may take
 INTERESTING = 24  # bytes; a shorter text holds no pickle that does anything
 
 
-Skip = Callable[[Made, State, Reader], int | None]
+Skip = Callable[["Machine", Any, Any], int | None]
 Step = Callable[["Machine"], None]
 
 
@@ -30,16 +30,18 @@ class Machine:
         offset: Of its first opcode.
         steps: What each opcode does.
         skip: See `walk`.
-        depth: Pickles within its arrays of objects that may lie in one another.
     """
 
-    def __init__(self, source: Source, offset: int, steps: Mapping[bytes, Step], skip: Skip | None, depth: int = 8) -> None:
-        self.steps, self.depth = steps, depth
+    def __init__(self, source: Source, offset: int, steps: Mapping[bytes, Step], skip: Skip | None) -> None:
+        self.steps = steps
         self.reader = Reader(source, offset)
         self.skip = skip
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
         self.filled, self.ahead = 0, set[int]()  # keys of the real memo: all below `filled`, and those
+        self.wrapped = False  # it imports something of joblib's
+        self.vague = False  # something was changed, and nobody knows what
+        self.states: dict[int, tuple[Made, Any]] = {}  # of dtypes, by identity
         self.found = Walk()
 
     def run(self) -> Walk:
@@ -179,6 +181,7 @@ class Machine:
     def bring_in(self, module: Any, name: Any) -> None:
         if isinstance(module, str) and isinstance(name, str):
             thing = Global(module, name)
+            self.wrapped = self.wrapped or module.split(".", 1)[0] == "joblib"
             if self.found.sound:
                 note(self.found.reached, thing)
             if len(self.found.imports) < KEPT or thing in self.found.imports:
@@ -186,8 +189,12 @@ class Machine:
             else:
                 self.found.overflow = True
             self.push(thing)
+        elif any(isinstance(one, Made) and one.by.module.split(".")[0] in ("numpy", "joblib") for one in (module, name)):
+            self.found.why = f"what it imports at byte {self.reader.position} is no name"  # every unpickler stops here
         else:
             self.found.hidden += 1
+            made = [one.by.module for one in (module, name) if isinstance(one, Made)]
+            self.found.computed += any(one in ("builtins", "_codecs") for one in made)
             self.push(UNKNOWN)
 
     def act(self) -> None:
@@ -224,9 +231,14 @@ class Machine:
         self.act()
         target = self.stack[-1] if self.stack else UNKNOWN
         note(self.found.builds, target if isinstance(target, Global) else "state")
-        if self.skip is None or not isinstance(target, Made) or not isinstance(state, State):
+        if isinstance(target, Made) and str(target.by) == "numpy.dtype" and len(self.states) < KEPT:
+            self.states[id(target)] = (target, state)
+        elif target is UNKNOWN or isinstance(target, State):
+            self.vague = True
+        count = self.skip(self, target, state) if self.skip is not None else 0
+        if count == 0:
             return
-        count = self.skip(target, state, self.reader)
+        self.found.arrays += 1
         if count == PICKLE:
             count = self.inner()
         if count is None:
@@ -234,10 +246,14 @@ class Machine:
         else:
             self.reader.skip(count)
 
+    def state_of(self, made: Made) -> Any:
+        """What BUILD set on it last."""
+        return self.states.get(id(made), (None, UNKNOWN))[1]
+
     def inner(self) -> int | None:
-        """Size of the whole pickle that follows; what it does is noted as this one's."""
+        """Size of the whole pickle that follows, which joblib gives to a plain unpickler; what it does is noted as this one's."""
         start = self.reader.position
-        other = Machine(self.reader.source, start, self.steps, self.skip, self.depth - 1).run() if self.depth else Walk()
+        other = Machine(self.reader.source, start, self.steps, None).run()
         for mine, theirs in (
             (self.found.imports, other.imports), (self.found.calls, other.calls), (self.found.builds, other.builds),
             (self.found.extensions, other.extensions),
@@ -258,4 +274,9 @@ def _gist(callee: Any, arguments: Any) -> Any:
     if not isinstance(callee, Global):
         return callee if callee in (UNKNOWN, BLOB, TEXT) else UNKNOWN
     first = arguments[0] if isinstance(arguments, tuple) and arguments else None
-    return callee, first is BLOB or (isinstance(first, Made) and str(first.by) == "_codecs.encode")
+    return callee, first is BLOB or (isinstance(first, Made) and str(first.by) == "_codecs.encode" and _as_it_is(first))
+
+
+def _as_it_is(encoded: Made) -> bool:
+    """Whether the bytes are the text's characters, one for one; other codecs make others of them."""
+    return isinstance(encoded.arguments, tuple) and len(encoded.arguments) == 2 and encoded.arguments[1] in ("latin1", "latin-1")

@@ -1,14 +1,14 @@
 """Pickles: plain, several in a row, torch's old format, joblib's with arrays between the opcodes."""
 
-import math
 import re
 import warnings
 
 from martensite.artifacts.scan.imports import judge, reaches_system
-from martensite.artifacts.scan.source import Reader
-from martensite.artifacts.scan.symbols import Global, Made, State
+from martensite.artifacts.scan.joblib_arrays import following
+from martensite.artifacts.scan.plainly import report_plain
+from martensite.artifacts.scan.symbols import Global
 from martensite.artifacts.scan.visit import Visit
-from martensite.artifacts.scan.walk import PICKLE, Walk, walk
+from martensite.artifacts.scan.walk import Walk, walk
 
 NAME = "pickle"
 TORCH_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
@@ -28,9 +28,9 @@ def recognises(visit: Visit) -> bool:
         b"PK\7\x08",
     ):  # as a pickle, an archive begins with a persistent id, at which every plain unpickler stops
         return False
-    found = walk(visit.source, skip=_array)
+    found = walk(visit.source, skip=following)
     visit.kept["walk"] = found
-    if found.acted or any(reaches_system(thing.module) for thing in found.reached):
+    if _active(found) or _active_later(visit, found):
         return True
     if visit.raw:  # data that happens to be a pickle does nothing, but what lies in it may
         return found.finished and found.sound and head[:1] == b"\x80"
@@ -39,21 +39,39 @@ def recognises(visit: Visit) -> bool:
     return found.finished and found.end == visit.source.size
 
 
+def _active(found: Walk) -> bool:
+    return found.acted or any(reaches_system(thing.module) for thing in found.reached)
+
+
+def _active_later(visit: Visit, found: Walk) -> bool:
+    """Whether one of the pickles after it acts: torch's old loader, for one, reads several in a row, whatever their protocol."""
+    for _ in range(MOST):
+        if not (found.finished and found.sound and found.end < visit.source.size):
+            return False
+        visit.tick()
+        found = walk(visit.source, found.end, following)
+        if _active(found):
+            return True
+    return True
+
+
 def inspect(visit: Visit) -> None:
     """Every pickle of the file, and what its texts and bytes hold."""
     first = visit.kept.get("walk")
-    walks = [first if isinstance(first, Walk) else walk(visit.source, skip=_array)]
+    walks = [first if isinstance(first, Walk) else walk(visit.source, skip=following)]
     legacy = TORCH_MAGIC in visit.head[:16]
     if legacy:
         visit.format = "torch-legacy"
     _report(visit, walks[0])
     while walks[-1].finished and walks[-1].end < visit.source.size and len(walks) < MOST and not (legacy and len(walks) == 5):
-        following = walk(visit.source, walks[-1].end, _array)
-        if not (following.finished or following.acts):
+        further = walk(visit.source, walks[-1].end, following)
+        if not (further.finished or further.acts):
             break
         visit.tick()
-        walks.append(following)
-        _report(visit, following)
+        walks.append(further)
+        _report(visit, further)
+    if any(found.arrays for found in walks):
+        report_plain(visit, walks)
     end = walks[-1].end
     if walks[-1].finished and end < visit.source.size and not legacy and not visit.raw:
         count = visit.source.size - end
@@ -89,10 +107,14 @@ def _report(visit: Visit, found: Walk) -> None:
         )
     if not found.sound and not visit.raw:
         visit.report("pickle-broken", "suspicious", "it takes more from its stack than it put there", UNKNOWN_IMPORT)
-    if not found.finished and not visit.raw:
+    if not found.finished and "size of the array" in found.why:
+        reason = f"what it holds can't be followed: {found.why}, and joblib itself writes what can be"
+        visit.report("pickle-array", "suspicious", reason, UNKNOWN_IMPORT)
+    elif not found.finished and not visit.raw:
         visit.report("pickle-broken", "unjudged", f"it is no whole pickle: {found.why}", "fetch it again")
+    loads = any(str(thing) == LOADS_BYTES for thing in found.imports)
     for offset, size in found.blobs:
-        _nested(visit, offset, size)
+        _nested(visit, offset, size, loads)
 
 
 def _judge(visit: Visit, thing: Global, found: Walk, called: set[Global]) -> None:
@@ -108,17 +130,21 @@ def _judge(visit: Visit, thing: Global, found: Walk, called: set[Global]) -> Non
         visit.report("pickle-import", severity, f"it {verb} something: {reason}", remedy)
 
 
-def _nested(visit: Visit, offset: int, size: int) -> None:
-    """What lies in a text or in bytes; a text in UTF-8 may stand for bytes, one a character."""
+def _nested(visit: Visit, offset: int, size: int, loads: bool) -> None:
+    """What lies in a text or in bytes; a text in UTF-8 may stand for bytes, one a character.
+
+    ``loads``: something here loads bytes, so that these are a file of their own, however they begin.
+    """
     head = visit.source.read(offset, 4)
     source = visit.source.window(offset, size)
-    if head[:2] == b"\xc2\x80" and size <= visit.limits.header:
+    if (loads or head[:2] == b"\xc2\x80") and size <= visit.limits.header:
         try:
             content = source.read(0, size).decode().encode("latin-1")
         except UnicodeError:
-            return
-        visit.enter_bytes(f"+{offset}", content)
-    elif _begins(head):
+            content = b""
+        if content and (content[:1] == b"\x80" or loads):
+            visit.enter_bytes(f"+{offset}", content)
+    if _begins(head) or loads:
         visit.enter(f"+{offset}", source, raw=True)
     if size <= visit.limits.header and b"\\" in source.read(0, 4096):  # a text of protocol 0 writes its bytes as escapes
         content = source.read(0, size)
@@ -141,37 +167,3 @@ def _begins(head: bytes) -> bool:
 def _looks_active(head: bytes) -> bool:
     """First opcodes of a pickle of protocol 0 or 1 that does something: GLOBAL, MARK, a dict or list to be filled."""
     return bool(re.match(rb"c[a-zA-Z_]|\([cildtSVXUI]|[\]}][(q.]|\(\(", head))
-
-
-def _array(target: Made, state: State, reader: Reader) -> int | None:
-    """Bytes of an array that joblib writes after its wrapper's BUILD.
-
-    As joblib reads it: a pickle for objects; else, if the wrapper states an alignment, one byte with the length of the
-    padding, the padding, and the items.
-    """
-    if str(target.by) != "joblib.numpy_pickle.NumpyArrayWrapper" and not (
-        str(target.by) == "copyreg._reconstructor" and str((target.arguments or [None])[0]).startswith("joblib.numpy_pickle.")
-    ):
-        return 0
-    shape, size = state.items.get("shape"), _item_size(state.items.get("dtype"))
-    if size == 0:
-        return PICKLE
-    if not isinstance(shape, tuple) or size is None or not all(isinstance(axis, int) and axis >= 0 for axis in shape):
-        return None
-    padding = 0
-    if isinstance(state.items.get("numpy_array_alignment_bytes"), int):
-        padding = reader.take(1)[0]
-    return padding + math.prod(shape) * size
-
-
-def _item_size(dtype: object) -> int | None:
-    """Bytes of one item; 0 for objects; None if it can't be told."""
-    if not isinstance(dtype, Made) or str(dtype.by) != "numpy.dtype" or not isinstance(dtype.arguments, tuple):
-        return None
-    code = dtype.arguments[0] if dtype.arguments else None
-    if not isinstance(code, str) or (match := re.fullmatch(r"[<>|=]?([a-zA-Z])(\d*)", code)) is None:
-        return None
-    kind, size = match[1], int(match[2] or 0)
-    if kind == "O":
-        return 0
-    return 4 * size if kind == "U" else size or None

@@ -22,8 +22,10 @@ class Walk:
         calls: What it calls, with the opcode.
         builds: Objects whose state it sets.
         hidden: Imports whose name could not be followed.
+        computed: Those among them of which a part was made by a call that can give a text.
         extensions: Codes of the copyreg registry.
         blobs: Offset and size of texts and bytes long enough to hold something.
+        arrays: How many arrays lie between the opcodes, for who loads it as joblib does.
         protocol: Highest that it states.
         overflow: Memo or stack grew beyond what is kept.
     """
@@ -39,8 +41,10 @@ class Walk:
     calls: dict[tuple[str, Any], None] = field(default_factory=dict)
     builds: dict[Any, None] = field(default_factory=dict)
     hidden: int = 0
+    computed: int = 0
     extensions: dict[int, None] = field(default_factory=dict)
     blobs: list[tuple[int, int]] = field(default_factory=list)
+    arrays: int = 0
     protocol: int = 0
     overflow: bool = False
     top: Any = UNKNOWN

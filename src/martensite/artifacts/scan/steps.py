@@ -127,12 +127,15 @@ def _extension(read: Callable[[Machine], int]) -> Callable[[Machine], None]:
 def _tuple(count: int | None) -> Callable[[Machine], None]:
     def step(machine: Machine) -> None:
         items = machine.pop_mark() if count is None else [machine.pop() for _ in range(count)][::-1]
-        simple = len(items) <= SMALL and not any(
-            isinstance(item, tuple) and any(type(i) is tuple for i in item) for item in items
-        )
+        simple = len(items) <= SMALL and all(_shallow(item, 2) for item in items)
         machine.push(tuple(items) if simple else COLLECTION)
 
     return step
+
+
+def _shallow(item: Any, levels: int) -> bool:
+    """Whether tuples lie at most so deep in it."""
+    return type(item) is not tuple or (levels > 0 and all(_shallow(inner, levels - 1) for inner in item))
 
 
 def _collect(machine: Machine) -> None:
@@ -159,10 +162,14 @@ def _fill(machine: Machine, items: list[Any]) -> None:
     target = machine.stack[-1] if machine.stack else UNKNOWN
     if isinstance(target, Global):
         note(machine.found.builds, target)
+    if target is UNKNOWN:  # perhaps a dict that is known by another way
+        machine.vague = True
     if isinstance(target, State):
         for key, value in zip(items[::2], items[1::2], strict=False):
-            if isinstance(key, str) and len(target.items) < SMALL:
+            if isinstance(key, str) and (key in target.items or len(target.items) < SMALL):
                 target.items[key] = value
+            elif target.certain:
+                target.certain = False
 
 
 def _get(read: Callable[[Machine], int]) -> Callable[[Machine], None]:

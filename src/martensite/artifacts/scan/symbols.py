@@ -42,6 +42,12 @@ COLLECTION = Sign("a collection")
 
 @dataclass(slots=True)
 class State:
-    """A small dict with text keys, as the state of an object."""
+    """A small dict with text keys, as the state of an object.
+
+    Attributes:
+        items: Those that are known.
+        certain: Whether no other key or value can be in it.
+    """
 
     items: dict[str, Any]
+    certain: bool = True

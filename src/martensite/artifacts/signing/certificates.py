@@ -82,12 +82,14 @@ class Authorities:
         """
         if not envelope.certificates:
             raise SignatureError("this signature names a key and no certificate", remedy="verify it with --key or --trust")
+        from OpenSSL import crypto
+
         try:
             chain = [x509.load_der_x509_certificate(one) for one in envelope.certificates]
             self._validate(chain)
             refusal, names = _unfit(chain[0]), _names(chain[0])
             key = PublicKey.parse(_pem(chain[0]), "the certificate's key")
-        except (*BROKEN, ArtifactError) as error:
+        except (*BROKEN, ArtifactError, crypto.Error) as error:
             raise SignatureError(f"the certificate can't be judged: {error}", remedy="ask the signer for another") from None
         if refusal:
             raise SignatureError(f"the certificate of {names[0]} {refusal}", "it must be made for signing", "ask for another")

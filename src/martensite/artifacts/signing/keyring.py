@@ -21,7 +21,7 @@ from martensite.core.config import Config, nearest
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, StorageError
 from martensite.core.files import write_text
 
-Role = Literal["release", "evaluator", "approver", "gate", "auditor"]
+Role = Literal["release", "evaluator", "approver", "gate", "auditor", "monitor"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 

@@ -1,5 +1,6 @@
 """Which key in which token: a PKCS#11 URI (RFC 7512), such as ``pkcs11:token=hsm;object=release?module-path=/usr/lib/p11.so``."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _module(parts: dict[str, bytes]) -> Path:
     text = _text(parts[given[0]])
     if given == ["module-path"]:
         path = Path(text)
-        if not path.is_absolute() or not path.is_file():
+        if not path.is_absolute() or not os.path.isfile(path):
             raise ConfigError(f"there is no module {text!r}", "module-path is an absolute path of a file", "install it first")
         return path
     if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
