@@ -15,11 +15,20 @@ from starlette.responses import Response
 from martensite import __version__
 from martensite.serving.fleet import Fleet
 from martensite.serving.monitoring.port import MetricsPort
-from martensite.serving.observer import Reply
 from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
-from martensite.serving.routes import feedback, health, infer, metadata, metrics, monitor, page, repository
-from martensite.serving.routes.errors import refuse
+from martensite.serving.routes import (
+    feedback,
+    health,
+    infer,
+    metadata,
+    metrics,
+    monitor,
+    page,
+    repository,
+)
+from martensite.serving.routes.direct import Direct
+from martensite.serving.routes.errors import explained, refuse
 from martensite.serving.traces import Traced
 
 log = logging.getLogger("martensite.serving")
@@ -33,7 +42,9 @@ class Application(FastAPI):
         described = super().openapi()
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
         if "InferRequest" not in schemas:
-            document = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            document = InferRequest.model_json_schema(
+                ref_template="#/components/schemas/{model}"
+            )
             schemas |= {**document.pop("$defs", {}), "InferRequest": document}
         return described
 
@@ -74,34 +85,38 @@ def create_app(fleet: Fleet) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.fleet = fleet
+    app.add_middleware(Direct)
     if fleet.tracer is not None:
         app.add_middleware(Traced, tracer=fleet.tracer)
-    for group in (health, metadata, infer, feedback, repository, metrics, monitor, page):
+    for group in (
+        health,
+        metadata,
+        infer,
+        feedback,
+        repository,
+        metrics,
+        monitor,
+        page,
+    ):
         app.include_router(group.router)
 
     @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> Response:
-        state = request.state
-        model = request.path_params.get("model", "")
-        reply = Reply(model, "", error.status, error.value, getattr(state, "key", ""), getattr(state, "id", ""), 0, 0.0)
-        fleet.observer.reply(reply)
-        return refuse(error)
+    @app.exception_handler(ClientDisconnect)
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return explained(request, error)
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return refuse(Refusal(error.status_code, f"{request.method} {request.url.path[:80]}: {error.detail}"))
+        return refuse(
+            Refusal(
+                error.status_code,
+                f"{request.method} {request.url.path[:80]}: {error.detail}",
+            )
+        )
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
         return refuse(Refusal(400, f"{error.errors()[0]['msg']}"))
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=499)  # nobody reads it
-
-    @app.exception_handler(Exception)
-    async def bug(request: Request, error: Exception) -> Response:
-        log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
-        return refuse(Refusal(500, "an error of the server", "it is in the server's log"))
 
     return app

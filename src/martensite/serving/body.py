@@ -3,7 +3,7 @@
 import asyncio
 
 from pydantic import PositiveFloat, PositiveInt
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from martensite.core.config import Config
 from martensite.serving.refusal import Refusal
@@ -39,7 +39,12 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     parts, size = [], 0
     try:
         async with asyncio.timeout(limits.body_seconds):
-            async for part in request.stream():
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 if size > limits.body:
                     raise _long(f"a body of more than {limits.body} bytes", limits)

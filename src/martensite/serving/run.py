@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from martensite.serving.config import ServeConfig
 from martensite.serving.fleet import Fleet
 from martensite.serving.observer import Observer
 from martensite.serving.patience import patient
+
+SWITCH = 0.0005  # seconds
 
 log = logging.getLogger("martensite.serving")
 
@@ -36,6 +39,8 @@ def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Call
     scheme = "https" if config.tls is not None else "http"
     host, port = listener.getsockname()[:2]
     started(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    # The event loop and the thread that computes take turns in the interpreter; at the usual 5 ms either waits too long for it.
+    sys.setswitchinterval(SWITCH)
     server = Server(uvicorn_config(config, fleet), fleet)
     server.run(sockets=[listener])
 

@@ -1,12 +1,18 @@
 """Every error of the protocol is an object with one key, ``error``."""
 
+import logging
 from typing import Any
 
 from pydantic_core import to_json
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from martensite.serving.observer import Reply
 from martensite.serving.protocol.documents import Error
 from martensite.serving.refusal import Refusal
+from martensite.serving.routes.context import fleet_of
+
+log = logging.getLogger("martensite.serving")
 
 TEXTS = {
     400: "The request is malformed.",
@@ -20,6 +26,19 @@ TEXTS = {
     503: "The model is not served at present.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": Error, "description": text} for status, text in TEXTS.items()}
+
+
+def explained(request: Request, error: Exception) -> Response:
+    """The answer to a request that ended with an error, of which the observers are told."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)  # nobody reads it
+    if not isinstance(error, Refusal):
+        log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        error = Refusal(500, "an error of the server", "it is in the server's log")
+    state, model = request.state, request.path_params.get("model", "")
+    key, id = getattr(state, "key", ""), getattr(state, "id", "")
+    fleet_of(request).observer.reply(Reply(model, "", error.status, error.value, key, id, 0, 0.0))
+    return refuse(error)
 
 
 def refuse(refusal: Refusal) -> Response:

@@ -35,16 +35,22 @@ BODY: dict[str, Any] = {
 @router.post("/{model}/infer", response_model=InferResponse, openapi_extra=BODY)
 async def infer(request: Request, model: str) -> Response:
     """Ask a model; a canary may answer."""
-    return await _infer(request, model, None)
+    return await answer(request, model, None)
 
 
 @router.post("/{model}/versions/{version}/infer", response_model=InferResponse, openapi_extra=BODY)
 async def infer_version(request: Request, model: str, version: str) -> Response:
     """Ask one version of a model."""
-    return await _infer(request, model, version)
+    return await answer(request, model, version)
 
 
-async def _infer(request: Request, model: str, version: str | None) -> Response:
+async def answer(request: Request, model: str, version: str | None) -> Response:
+    """The answer of a model to an inference request.
+
+    Raises:
+        Refusal: it isn't answered, with the status that says why.
+        ClientDisconnect: the client went away before it was whole.
+    """
     began = time.perf_counter()
     fleet = fleet_of(request)
     key = admit(request, "infer", model)
