@@ -2,9 +2,11 @@
 #
 #   PYTHON=python3.12     the interpreter that .venv is made with
 #   TORCH_INDEX=URL       a further index for pip, such as https://download.pytorch.org/whl/cpu for torch without CUDA
+#   FUZZ_SECONDS=60       how long make fuzz tries each target
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH_INDEX ?=
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +22,7 @@ INPUTS := pyproject.toml constraints.txt
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all lint types imports format docs bench constraints clean
+.PHONY: help demo test test-all lint types imports format docs bench fuzz constraints clean
 
 help: ## what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-12s %s\n", $$1, $$2 }'
@@ -55,6 +57,9 @@ bench: $(BENCH) ## every benchmark, beside the libraries it is compared with
 	@failed=; for script in $$(grep -l __main__ benchmarks/*.py); do \
 		echo "== $$script"; $(BIN)/python "$$script" || failed="$$failed $$script"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+fuzz: $(DEV) ## fuzz what reads a stranger's bytes, FUZZ_SECONDS for each target (60)
+	$(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS)
 
 constraints: | $(BIN)/python ## resolve base and extras together and rewrite constraints.txt
 	$(if $(TORCH_INDEX),PIP_EXTRA_INDEX_URL=$(TORCH_INDEX)) $(BIN)/python scripts/constraints.py

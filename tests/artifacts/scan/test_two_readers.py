@@ -71,8 +71,8 @@ def files(tmp_path):
     return {
         "by-newobj.joblib": head + b"ccopyreg\n__newobj__\n" + WRAPPER + b"\x85R" + whole + b"b" + after,
         "by-tree.joblib": head + b"csklearn.neighbors._kd_tree\nnewObj\n" + WRAPPER + b"\x85R" + whole + b"b" + after,
-        "by-tensor.joblib": head + b"ctorch._tensor\n_rebuild_from_type_v2\n(" + WRAPPER + WRAPPER + started + b"t}tR" + whole + b"b"
-        + after,
+        "by-tensor.joblib": head + b"ctorch._tensor\n_rebuild_from_type_v2\n(" + WRAPPER + WRAPPER + started + b"t}tR" + whole
+        + b"b" + after,
         "from-memo.joblib": head + NEW + whole + b"q\x630h\x63b" + after,
         "by-memo.joblib": head + NEW + b"}q\x63" + pairs(0) + b"h\x63(" + text("shape") + shape(17) + b"u0b" + after,
         "crowded.joblib": head + NEW + b"}" + pairs(0) + b"(" + b"".join(text(f"k{n}") + b"N" for n in range(40)) + b"u("
