@@ -44,8 +44,8 @@ def command(
 ) -> int:
     """Traffic, decisions, drift, alerts, evidence and flagged inputs of a server.
 
-    The API key (scope monitor) is taken from MARTENSITE_TOKEN. Of one picture (--once, --json) the exit code is 1 if a model isn't
-    serving.
+    The API key (scope monitor) is taken from MARTENSITE_TOKEN. Of one picture (--once, --json) the exit code is 1 if a model
+    isn't serving.
     """
     import sys
 
@@ -57,16 +57,15 @@ def command(
 
     installed()
     window = Window(url, ca)
-    document = window.look()
-    record = read(document, url, model)
+    document = window.look(model)
     if json:
-        print_json({**document, "models": [one for one in document["models"] if not model or one["name"] in model]})
+        print_json(document)
     else:
-        console = Console(file=sys.stdout, highlight=False, emoji=False)
+        record, console = read(document, window.url), Console(file=sys.stdout, highlight=False, emoji=False)
         if console.is_terminal and not once:
             return _watch(window, record, model, every, console)
-        console.print(view(record, window.url, ""))
-    return 0 if all(one.ready for one in record.models) else 1
+        console.print(view(record, window.url))
+    return 0 if all(one.get("ready") for one in document["models"]) else 1
 
 
 class Window:
@@ -101,56 +100,56 @@ class Window:
             verify=True if ca is None else ssl.create_default_context(cafile=ca),
         )
 
-    def look(self) -> dict[str, Any]:
+    def look(self, names: list[str] | None = None) -> dict[str, Any]:
         """The record as it is now.
+
+        Args:
+            names: Of the models to keep in it; None or empty: all.
 
         Raises:
             UnreachableError: nobody answers, the key is refused, or the answer is no record.
+            ConfigError: a model that isn't there.
         """
-        from martensite.core.errors import UnreachableError
+        from martensite.core.config import nearest
+        from martensite.core.errors import ConfigError, UnreachableError
 
         try:
             answer = self._http.get(f"{self.url}/v1/monitor")
-        except self._failures as error:
-            raise UnreachableError(
-                f"{self.url} can't be reached: {error or type(error).__name__}", "", "is the server running?"
-            ) from None
-        try:
             document = answer.json()
+        except self._failures as error:
+            reason = str(error) or type(error).__name__
+            raise UnreachableError(f"{self.url} can't be reached: {reason}", "", "is the server running?") from None
         except ValueError:
             document = None
         if answer.status_code in (401, 403):
             said = document.get("error", "") if isinstance(document, dict) else ""
             rule = "the monitor takes an API key with the scope monitor"
             raise UnreachableError(f"{self.url} refuses: {said}", rule, f"put it into {TOKEN}")
-        if answer.status_code != 200 or not isinstance(document, dict) or not isinstance(document.get("models"), list):
+        models: Any = document.get("models") if isinstance(document, dict) else None
+        whole = isinstance(models, list) and all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in models)
+        if answer.status_code != 200 or document is None or not whole:
             rule = "a Martensite server has a record at /v1/monitor"
             raise UnreachableError(f"{self.url} answers {answer.status_code} and no record", rule, "check the address")
-        return document
+        known = [one["name"] for one in models]
+        if missing := next((name for name in names or () if name not in known), None):
+            raise ConfigError(f"{self.url} serves no model {missing!r}", f"it serves {', '.join(known)}", nearest(missing, known))
+        return {**document, "models": [one for one in models if not names or one["name"] in names]}
 
 
-def read(document: dict[str, Any], url: str, names: list[str] | None) -> "Snapshot":
-    """The record, of some models only.
+def read(document: dict[str, Any], url: str) -> "Snapshot":
+    """The record.
 
     Raises:
-        ConfigError: a model that isn't there, or a record of another version of Martensite.
+        ConfigError: it is one of another version of Martensite.
     """
-    from pydantic import ValidationError
-
-    from martensite.core.config import nearest
     from martensite.core.errors import ConfigError
     from martensite.serving.monitoring.snapshot import Snapshot
 
     try:
-        record = Snapshot.model_validate_json(jsonlib.dumps(document))
-    except ValidationError as error:
-        first = ".".join(str(part) for part in error.errors()[0]["loc"])
+        return Snapshot.model_validate_json(jsonlib.dumps(document))
+    except ConfigError as error:
         rule = "server and command are of one version, or near"
-        raise ConfigError(f"the record of {url} has a {first} that isn't known here", rule, "--json shows it as it is") from None
-    known = [one.name for one in record.models]
-    if missing := next((name for name in names or () if name not in known), None):
-        raise ConfigError(f"{url} serves no model {missing!r}", f"it serves {', '.join(known)}", nearest(missing, known))
-    return record.model_copy(update={"models": tuple(one for one in record.models if not names or one.name in names)})
+        raise ConfigError(f"the record of {url} isn't understood: {error.value}", rule, "--json shows it as it is") from None
 
 
 def _watch(window: Window, record: "Snapshot", names: list[str] | None, every: float, console: Any) -> int:
@@ -165,7 +164,7 @@ def _watch(window: Window, record: "Snapshot", names: list[str] | None, every: f
             while True:
                 time.sleep(every)
                 try:
-                    record, trouble = read(window.look(), window.url, names), ""
+                    record, trouble = read(window.look(names), window.url), ""
                 except MartensiteError as error:
                     trouble = error.value
                 live.update(view(record, window.url, "live", trouble), refresh=True)

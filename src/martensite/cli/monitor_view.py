@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import pairwise
-from math import isfinite
+from math import ceil, isfinite
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
@@ -111,8 +111,8 @@ def _drift(tests: Sequence[DriftTest], now: float) -> Table:
         colour = {"ALARM": "red", "WAITS": "dim", "CALM": "green"}[word]
         when = f" {ago(one.since, now)}" if one.alarm and one.since is not None else ""
         what = Text.assemble(f"{clean(one.about)} ", (f"{one.name}{f', {clean(one.detail)}' if one.detail else ''}{when}", "dim"))
-        p = NONE if one.p_value is None else f"{one.p_value:.2g}"
-        table.add_row(what, Text(word, colour), number(one.statistic), number(one.threshold), p, Spark(one.history, top=2.0))
+        figures = (number(one.statistic), number(one.threshold), number(one.p_value))
+        table.add_row(what, Text(word, colour), *figures, Spark([value or 0.0 for value in one.history], top=2.0))
     return table
 
 
@@ -122,16 +122,8 @@ def _caught(version: Version) -> Table:
         table.columns[column].justify = "right"
     for one in version.flagged[:CAUGHT]:
         name = version.classes[one.prediction] if 0 <= one.prediction < len(version.classes) else NONE
-        cells = (
-            clock(one.time),
-            name,
-            percent(one.confidence),
-            f"{one.p_value:.2g}",
-            one.decision,
-            one.key,
-            f"{one.id} #{one.row}",
-        )
-        table.add_row(*[Text(clean(cell)) for cell in cells])
+        figures, whose = (percent(one.confidence), number(one.p_value)), (one.decision, one.key, f"{one.id} #{one.row}")
+        table.add_row(*[Text(clean(cell)) for cell in (clock(one.time), name, *figures, *whose)])
     return table
 
 
@@ -171,7 +163,7 @@ class Spark:
         bounds = [round(place * len(self._values) / width) for place in range(width + 1)]
         parts = [max(self._values[start:stop]) for start, stop in pairwise(bounds)]
         top = self._top or max(parts) or 1.0
-        line = "".join(levels[min(int(one / top * len(levels)), len(levels) - 1)] if one > 0 else " " for one in parts)
+        line = "".join(levels[min(ceil(one / top * len(levels)), len(levels)) - 1] if one > 0 else " " for one in parts)
         yield Text(line, "blue", no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:

@@ -3,14 +3,26 @@
 Moments are seconds since 1970; rates are per second over the last minute; shares lie in [0, 1]. None: not known (yet).
 """
 
-from typing import Literal
+import sys
+from math import isnan
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from martensite.core.config import Config
 
 State = Literal["serving", "refused", "out", "retired"]
 Tone = Literal["pass", "fail", "inconclusive", ""]
+
+
+def _finite(value: Any) -> Any:
+    # JSON has neither: what is no number is not known, and what is beyond all numbers is the largest of them.
+    if not isinstance(value, float):
+        return value
+    return None if isnan(value) else min(max(value, -sys.float_info.max), sys.float_info.max)
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class Traffic(Config):
@@ -88,13 +100,13 @@ class DriftTest(Config):
 
     name: str
     about: str
-    statistic: float | None = None
-    threshold: float | None = None
-    p_value: float | None = None
+    statistic: Number = None
+    threshold: Number = None
+    p_value: Number = None
     alarm: bool = False
     since: float | None = None
     detail: str = ""
-    history: tuple[float, ...] = ()
+    history: tuple[Number, ...] = ()
 
 
 class Drift(Config):
@@ -146,9 +158,9 @@ class Flagged(Config):
     row: int
     key: str
     prediction: int
-    confidence: float
-    p_value: float
-    score: float
+    confidence: Number
+    p_value: Number
+    score: Number
     decision: str
     picture: str = ""
 
@@ -199,7 +211,7 @@ class Version(Config):
     drift: Drift = Field(default_factory=Drift)
     classes: tuple[str, ...] = ()
     predictions: tuple[int, ...] = ()
-    confidence: float | None = None
+    confidence: Number = None
     flagged: tuple[Flagged, ...] = ()
 
 

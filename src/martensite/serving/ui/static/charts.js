@@ -45,7 +45,8 @@ function plot(said, tone, top, part, parts, ...shapes) {
 }
 
 /** A statistic against its threshold: the dashed line is where it rings. */
-export function against(history, alarm) {
+export function against(windows, alarm) {
+  const history = windows.map((value) => value ?? 0);
   const top = Math.max(1.25, ...history.map((value) => Math.min(value, 4)));
   const place = (value) => (HEIGHT - (Math.min(Math.max(value, 0), top) / top) * (HEIGHT - 8) - 4).toFixed(1);
   const step = history.length > 1 ? WIDTH / (history.length - 1) : 0;
