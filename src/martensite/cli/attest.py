@@ -41,7 +41,7 @@ def command(
         typer.Option(
             "--type",
             metavar="TYPE",
-            help="What is claimed: robustness, certification, privacy, scan, training, data, bom, release or approval.",
+            help="What is claimed: robustness, certification, privacy, scan, training, data, bom, release, approval, suspension.",
         ),
     ] = "robustness",
     settings: options.Settings = None,
@@ -87,10 +87,10 @@ def claim(
     subject, path = Subject.of(bundle), claims or default_claims(bundle)
     predicate = predicate_of(kind, subject, report, given, now())
     record, role = ring.record(key), KINDS[kind].role
-    if record.role != role:
+    if record.role not in (role, *KINDS[kind].also):
         raise ConfigError(
             f"the key {record.name!r} has the role {record.role}",
-            f"{kind} is claimed by a key of the role {role}",
+            f"{kind} is claimed by a key of the role {' or '.join((role, *KINDS[kind].also))}",
             "give --key NAME",
         )
     line = make_claim(subject, predicate, ring.private(secret_of(record, passphrase_file), record.name))

@@ -18,7 +18,9 @@ EXAMPLES = """Examples:\n
 app = typer.Typer(name=NAME, help="Keys: new, list, use, export, rotate, revoke.", epilog=EXAMPLES, no_args_is_help=False)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.", show_default=False)]
-RoleName = Annotated[str, typer.Option(metavar="ROLE", help="What it may sign: release, evaluator, approver, gate or auditor.")]
+RoleName = Annotated[
+    str, typer.Option(metavar="ROLE", help="What it may sign: release, evaluator, approver, gate, auditor or monitor.")
+]
 TokenUri = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +49,7 @@ def new(
     from martensite.core.config import nearest
     from martensite.core.errors import ConfigError
 
-    roles = ("release", "evaluator", "approver", "gate", "auditor")
+    roles = ("release", "evaluator", "approver", "gate", "auditor", "monitor")
     if role not in roles:
         raise ConfigError(f"there is no role {role!r}", remedy=nearest(role, roles))
     ring = keyring(home)

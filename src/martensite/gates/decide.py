@@ -1,7 +1,8 @@
 """The gate: a bundle goes out only if the policy finds signed evidence for everything it asks for.
 
 First what no policy can waive: every file as a release key signed it, each claim by a key whose role may make it, about this very
-model. Then the policy's own rules, and its waivers. What isn't there, doesn't verify or can't be judged never passes.
+model, no suspension that nobody ended. Then the policy's own rules, and its waivers. What isn't there, doesn't verify or can't be
+judged never passes.
 """
 
 from collections import defaultdict
@@ -17,10 +18,11 @@ from martensite.artifacts.attest.predicates import KINDS, GateCheck
 from martensite.artifacts.moments import now as this_moment
 from martensite.artifacts.signing import Digests, Signed, Trust, default_signature, read_signature, verify_model
 from martensite.artifacts.stated import stated_digest
-from martensite.core.acts import Act, recorded
+from martensite.core.acts import Act, recorded, recorder
 from martensite.core.errors import MartensiteError, SignatureError
 from martensite.gates.policy import Policy
 from martensite.gates.short_form import Waiver
+from martensite.gates.suspension import suspended
 from martensite.gates.versions import Versions
 
 
@@ -107,6 +109,7 @@ def decide(
         checks.append(versions.check(*_version(release), signed.digest))
     elif versions is not None:
         checks.append(GateCheck(rule="version", verdict="FAIL", reason="no release claim that counts says which version this is"))
+    checks += suspended(found, _requesters(found, signed, trust))
     facts = _facts(found, signed, trust, serving, now, recorded=versions is not None, reused=reused)
     judged = policy.judge(facts)
     checks += [_waived(check, (*policy.waivers, *waivers), subject.model, now) for check in judged]
@@ -147,19 +150,25 @@ def _facts(
     counting = {kind: [document(claim) for claim in acceptable(found, kind)] for kind in KINDS if kind != "verdict"}
     for one in counting["bom"]:
         one["predicate"] = {"components": len(one["predicate"]["bom"].get("components") or [])}  # the whole may be megabytes
-    signer = trust.find(signed.key)
-    requesters = {one["owner"] for one in counting["release"]} | ({signer.owner} if signer is not None else set())
     return {
         "now": now.timestamp(),
         "digest": f"sha256:{signed.digest}",
         "signer": signed.signer,
         "serving": serving.model_dump(mode="json"),
-        "requesters": sorted(requesters),
+        "requesters": sorted(_requesters(found, signed, trust)),
         "recorded": recorded,
+        "audited": recorder() is not None,
         "verification": {"files": len(signed.files), "reused": reused},
         "claims": counting,
         "refused": dict(refused),
     }
+
+
+def _requesters(found: list[Claim], signed: Signed, trust: Trust) -> set[str]:
+    """Who asked for the release, and so doesn't count as one who approves it."""
+    signer = trust.find(signed.key)
+    owners = {claim.key.owner for claim in acceptable(found, "release") if claim.key is not None}
+    return owners | ({signer.owner} if signer is not None else set())
 
 
 def _waived(check: GateCheck, waivers: tuple[Waiver, ...], model: str, now: datetime) -> GateCheck:

@@ -17,7 +17,7 @@ from martensite.threat import Norm
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 LONGEST = 24.0 * 31  # hours for which a digest may be reused
-UNWAIVABLE = ("signature", "bundle", "version", "policy")
+UNWAIVABLE = ("signature", "bundle", "version", "suspension", "policy")
 
 
 class Evidence(Config):
@@ -83,6 +83,10 @@ class Approval(Evidence):
     people: PositiveInt = 1
 
 
+class Audit(Evidence):
+    """The gate's very decision is recorded in an audit log."""
+
+
 class Require(Config):
     """What must be there; what is left out is not asked for."""
 
@@ -95,6 +99,7 @@ class Require(Config):
     bom: Evidence | None = None
     release: Release | None = None
     approval: Approval | None = None
+    audit: Audit | None = None
 
 
 class Waiver(Config):

@@ -16,7 +16,7 @@ from martensite.core.config import Config, nearest
 from martensite.core.errors import ConfigError
 from martensite.core.files import write_text
 
-Scope = Literal["infer", "metadata", "feedback", "monitor", "admin"]
+Scope = Literal["infer", "metadata", "feedback", "monitor", "alerts", "admin"]
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 TOKEN = re.compile(r"mt_([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{43})")
 SECRET = 32  # bytes: far too many to guess, so that a fast hash is as good as a slow one

@@ -17,16 +17,7 @@ from martensite.serving.fleet import Fleet
 from martensite.serving.monitoring.port import MetricsPort
 from martensite.serving.protocol.documents import InferRequest
 from martensite.serving.refusal import Refusal
-from martensite.serving.routes import (
-    feedback,
-    health,
-    infer,
-    metadata,
-    metrics,
-    monitor,
-    page,
-    repository,
-)
+from martensite.serving.routes import alerts, feedback, health, infer, metadata, metrics, monitor, page, repository
 from martensite.serving.routes.direct import Direct
 from martensite.serving.routes.errors import explained, refuse
 from martensite.serving.traces import Traced
@@ -42,9 +33,7 @@ class Application(FastAPI):
         described = super().openapi()
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
         if "InferRequest" not in schemas:
-            document = InferRequest.model_json_schema(
-                ref_template="#/components/schemas/{model}"
-            )
+            document = InferRequest.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= {**document.pop("$defs", {}), "InferRequest": document}
         return described
 
@@ -88,16 +77,7 @@ def create_app(fleet: Fleet) -> FastAPI:
     app.add_middleware(Direct)
     if fleet.tracer is not None:
         app.add_middleware(Traced, tracer=fleet.tracer)
-    for group in (
-        health,
-        metadata,
-        infer,
-        feedback,
-        repository,
-        metrics,
-        monitor,
-        page,
-    ):
+    for group in (health, metadata, infer, feedback, alerts, repository, metrics, monitor, page):
         app.include_router(group.router)
 
     @app.exception_handler(Refusal)
@@ -108,12 +88,7 @@ def create_app(fleet: Fleet) -> FastAPI:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        return refuse(
-            Refusal(
-                error.status_code,
-                f"{request.method} {request.url.path[:80]}: {error.detail}",
-            )
-        )
+        return refuse(Refusal(error.status_code, f"{request.method} {request.url.path[:80]}: {error.detail}"))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:

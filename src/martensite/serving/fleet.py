@@ -16,6 +16,7 @@ from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
 from martensite.serving.ledger import Ledger
 from martensite.serving.monitoring.live import Live
+from martensite.serving.monitoring.suspend import Suspender
 from martensite.serving.observer import Observer, Observers, Route
 from martensite.serving.refusal import Refusal
 from martensite.serving.slot import Slot
@@ -39,6 +40,7 @@ class Fleet:
         gatekeeper: Knows the API keys.
         ledger: Writes the audit log; None: there is none.
         live: Knows what goes on.
+        suspender: Suspends on alerts; None: no alert does that.
         tracer: Makes spans; None: there are none.
         slots: Name to model.
         stopping: The server takes nothing new.
@@ -49,6 +51,8 @@ class Fleet:
         self.ledger = Ledger(config.audit) if config.audit is not None else None
         self.tracer = Tracer.to(config.traces) if tracer is None and config.traces is not None else tracer
         watched = {one.name: one.queries.limit for one in config.models if one.queries is not None}
+        suspend = config.monitoring.suspend
+        self.suspender = Suspender(suspend) if suspend is not None else None
         self.live = Live(config.monitoring, [one.name for one in config.models], watched)
         if self.ledger is not None:
             self.live.audit_lost = self.ledger.lost

@@ -110,6 +110,13 @@ class Ledger(Observer):
         self._erased = time.monotonic()
         self._log.erase_before(now() - timedelta(days=days), f"retention of {days:g} days")
 
+    def suspension(self, digest: str, name: str, reason: str, details: dict[str, Any]) -> None:
+        """An alert asked for a suspension."""
+        from martensite.artifacts.audit import Entry
+
+        outcome = "done" if details["outcome"].startswith("suspended") else "failed"
+        self._submit(Entry("suspend", "model", digest, name, outcome, reason, details))
+
     def lost(self) -> int:
         """Records that could not be written, since the start."""
         return self._lost

@@ -14,7 +14,7 @@ from typing import Any
 
 from martensite.artifacts.attest.predicates import BY_URI, KINDS, Predicate
 from martensite.artifacts.attest.subject import Subject
-from martensite.artifacts.signing.dsse import STATEMENT, read_envelope, seal
+from martensite.artifacts.signing.dsse import STATEMENT, read_envelope, read_object, seal
 from martensite.artifacts.signing.keys import Signer
 from martensite.artifacts.signing.trust import Trust, TrustedKey
 from martensite.artifacts.weights import read_file
@@ -127,12 +127,27 @@ def _judge(place: int, line: bytes, subject: Subject, trust: Trust, now: datetim
         predicate = cls.parse(statement.get("predicate"))
     except MartensiteError as error:
         return Claim(place, kind, f"{source} is no {kind} claim: {error.value[:200]}", digest, key)
+    refusals = [key.refusal(role, predicate.created) for role in (cls.role, *cls.also)]
     refusal = (
-        key.refusal(cls.role, predicate.created)
+        ("" if "" in refusals else refusals[0])
         or subject.refusal(statement.get("subject"), cls.about)
         or (f"it is dated {predicate.created:%Y-%m-%d %H:%M}, in the future" if predicate.created > now + SKEW else "")
     )
     return Claim(place, kind, f"{source} does not count: {refusal}" if refusal else "", digest, key, predicate)
+
+
+def unverified(content: bytes, kind: str) -> list[tuple[str, dict[str, Any]]]:
+    """SHA-256 of each line that says it is such a claim, and what it says: to be shown to people, and believed by nobody."""
+    found = []
+    for line in content.split(b"\n"):
+        try:
+            statement = read_object(read_envelope(line, "a claim").payload, "a claim")
+        except SignatureError:
+            continue
+        predicate = statement.get("predicate")
+        if BY_URI.get(str(statement.get("predicateType"))) == kind and isinstance(predicate, dict):
+            found.append((sha256(line), predicate))
+    return found
 
 
 def acceptable(claims: Iterable[Claim], kind: str) -> list[Claim]:

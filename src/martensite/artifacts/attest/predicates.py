@@ -46,6 +46,7 @@ class Predicate(Config):
     """Base: a claim, and when it was made by the claimant's own clock."""
 
     role: ClassVar[Role]
+    also: ClassVar[tuple[Role, ...]] = ()
     about: ClassVar[Literal["model", "files"]] = "model"
 
     created: Moment
@@ -218,12 +219,34 @@ class Release(Predicate):
 
 
 class Approval(Predicate):
-    """A person has looked at it and says yes."""
+    """A person has looked at it and says yes.
+
+    Attributes:
+        reason: What that rests on.
+        resumes: SHA-256 of each claim of a suspension that it ends. They are named because two clocks may differ: an approval
+            must not end a suspension that its maker didn't know of.
+    """
 
     role = "approver"
     about = "files"
 
     reason: str = Field(min_length=1)
+    resumes: tuple[str, ...] = ()
+
+
+class Suspension(Predicate):
+    """The model must not serve until an approval ends this: an alarm rang, or a person says no.
+
+    Attributes:
+        reason: Why.
+        alert: Which alert, and since when; ``""``: none.
+    """
+
+    role = "monitor"
+    also = ("approver",)
+
+    reason: str = Field(min_length=1)
+    alert: str = ""
 
 
 class GateCheck(Config):
@@ -257,6 +280,6 @@ class Verdict(Predicate):
 
 KINDS: dict[str, type[Predicate]] = {
     cls.__name__.lower(): cls
-    for cls in (Robustness, Certification, Privacy, Scan, Data, Training, Bom, Release, Approval, Verdict)
+    for cls in (Robustness, Certification, Privacy, Scan, Data, Training, Bom, Release, Approval, Suspension, Verdict)
 }
 BY_URI = {cls.uri(): kind for kind, cls in KINDS.items()}

@@ -215,6 +215,11 @@ release(wanted) := claimed("release", wanted) | {check("release.monotonic", "INC
 	not input.recorded
 }
 
+# Nothing about the model: that this very decision goes into an audit log.
+audit(_) := {check("audit", "PASS", ["this decision is recorded in an audit log"])} if object.get(input, "audited", false)
+
+audit(_) := {check("audit", "FAIL", ["this decision is recorded in no audit log: give --audit"])} if not object.get(input, "audited", false)
+
 # People who approve: by owner, not by key, and never who asked for the release. wanted: max_age_days, people
 approval(wanted) := {missing("approval")} if count(of("approval")) == 0
 

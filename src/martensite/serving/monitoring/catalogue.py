@@ -11,9 +11,11 @@ class Family:
     """A metric.
 
     Attributes:
-        name: Without ``_total``. kind: Of Prometheus. help: What it is. labels: All of few values: models and routes are
-        configured, the others are words of this program, or classes, whose number
-            is bounded.
+        name: Without ``_total``.
+        kind: Of Prometheus.
+        help: What it is.
+        labels: Each of few values: models and routes are configured, the others are words of this program, or classes, whose
+            number is bounded.
         unit: Of Grafana.
         group: Row of the dashboard.
     """

@@ -4,6 +4,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from martensite.core.config import Config
 from martensite.serving.monitoring.drift.settings import DriftSettings
+from martensite.serving.monitoring.suspend import Suspend
 
 
 class Metrics(Config):
@@ -28,6 +29,7 @@ class Monitoring(Config):
         pictures: The inputs themselves are among what is remembered of them.
         classes: Most classes that have a metric of their own; the others are counted together.
         drift: How drift is looked for, where the bundle holds reference statistics; None: it isn't.
+        suspend: Alerts that suspend a model's approval; None: no alert does.
         remembered: Samples whose predictions are remembered for labels that come later.
     """
 
@@ -36,4 +38,5 @@ class Monitoring(Config):
     pictures: bool = True
     classes: PositiveInt = Field(default=100, le=10_000)
     drift: DriftSettings | None = Field(default_factory=DriftSettings)
+    suspend: Suspend | None = None
     remembered: NonNegativeInt = Field(default=100_000, le=10_000_000)
