@@ -87,7 +87,7 @@ def guarded() -> Iterator[None]:
 def _heard(event: str, given: tuple[object, ...]) -> None:
     if not _guard.on:
         return
-    writes = event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+")
+    writes = event == "open" and isinstance(given[2], int) and given[2] & (os.O_WRONLY | os.O_RDWR)
     if writes and not isinstance(given[0], int) and not str(given[0]).startswith(tempfile.gettempdir()):
         raise Acted(f"{event} {given!r}"[:300])
     if event in ACTS and not (

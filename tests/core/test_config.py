@@ -295,9 +295,18 @@ def test_an_unreadable_file_is_refused(tmp_path):
             load_yaml(path)
 
 
-def test_empty_yaml_is_no_configuration():
+def test_empty_yaml_is_no_configuration(tmp_path):
     with pytest.raises(ConfigError, match="mapping"):
         Part.from_yaml("")
+    (tmp_path / "empty.yaml").write_text("# nothing\n")
+    with pytest.raises(ConfigError, match=r"empty\.yaml is empty"):
+        Part.from_yaml(tmp_path / "empty.yaml")
+
+
+def test_keys_that_are_no_text_are_unknown_keys_at_any_depth():
+    for text in ("{1: 2}", "{null: 2}", "{inner: {1: 2}}", "{inner: {2026-01-01: 2}}"):
+        with pytest.raises(ConfigError, match="has no key '"):
+            Part.from_yaml(text)
 
 
 # what digests are taken of

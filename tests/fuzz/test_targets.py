@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -61,7 +62,8 @@ def test_any_json_under_a_good_signature(document):
         lambda: exec("x = 1"),
         lambda: subprocess.run(["true"], check=False),
         lambda: urllib.request.urlopen("http://127.0.0.1:9"),
-        lambda: Path("/nowhere/file").open("w"),
+        lambda: Path("/nowhere/file").write_text("x"),
+        lambda: os.open("/nowhere/file", os.O_WRONLY),
         lambda: __import__("pickle").loads(b"cos\ngetcwd\n."),
     ],
 )
