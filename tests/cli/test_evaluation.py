@@ -52,6 +52,57 @@ def test_evaluate_a_model_that_only_answers(here, call, call_json):
     assert call("evaluate", "nowhere.onnx", "--data", "data.npz", "--eps", 0.1).code == 2
 
 
+def test_surrogates_seeds_and_intervals(here, call, call_json):
+    (here / "tiny_suite.yaml").write_text("name: t\nattacks: [fgsm]\ntransfer: [mi_fgsm]\nsurrogate: {rounds: 1, epochs: 1}\n")
+    words = ("evaluate", "hard", "--data", "data.npz", "--eps", 0.05, "--suite", "tiny_suite.yaml", "--samples", 30)
+    both = call_json(*words, "--surrogate", "baseline", "--seeds", 2, "--interval", "wilson").document
+    assert [one["name"] for one in both["surrogates"]] == ["baseline", "distilled"]
+    assert [row["surrogate"] for row in both["attacks"]] == [None, "baseline", "distilled"]
+    assert both["transfer"]["names"] == ["model", "baseline", "distilled"]
+    assert both["variation"]["seeds"] == [0, 1]
+    assert both["robust_accuracy"]["method"] == "wilson"
+    shown = call(*words, "--surrogate", "baseline", "--seeds", 2).out
+    for part in ("Surrogate distilled", "Transfer of mi_fgsm", "Over 2 seeds"):
+        assert part in shown
+    assert call(*words, "--interval", "wilsons").code == 2
+    assert call(*words, "--seeds", 2, "--at-least", 0.5).code == 2
+    assert call(*words, "--surrogate", "nowhere").code == 2
+    assert call(*words, "--surrogate", "baseline", "--surrogate", "baseline").code == 2
+
+
+def test_a_distilled_surrogate_of_what_only_answers(here, call_json):
+    (here / "boxes.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\nfrom martensite.models import Access, BlackBox\n"
+        "from martensite.data import load_data\n\n\ndef estimator():\n    data = load_data('data.npz')\n"
+        "    return LogisticRegression(max_iter=300).fit(data.x.flatten(1).numpy(), data.y.numpy())\n\n\n"
+        "def callable_():\n    fitted = estimator()\n"
+        "    return BlackBox(lambda x: fitted.predict(x.reshape(len(x), -1)), 3, access=Access.DECISIONS)\n"
+    )
+    words = ("--data", "data.npz", "--eps", 0.1, "--suite", "quick", "--samples", 12)
+    scores = call_json("evaluate", "boxes.py:estimator", *words, "--surrogate", "distilled").document
+    assert scores["access"] == "scores"
+    assert {row["surrogate"] for row in scores["attacks"]} == {None, "distilled"}
+    assert scores["surrogates"][0]["queries"] > 12
+    labels = call_json("evaluate", "boxes.py:callable_", *words).document
+    assert (labels["access"], labels["surrogates"]) == ("decisions", [])
+    assert call_json("evaluate", "hard", *words, "--endpoint", "rate=2").code == 2
+    assert call_json("evaluate", "boxes.py:estimator", *words, "--weights", "w.safetensors").code == 2
+
+
+def test_an_adversarial_inside_a_certified_radius_is_a_contradiction(here, call, call_json):
+    words = ("hard", "--data", "data.npz", "--norm", "linf", "--eps", 0.2, "--samples", 9)
+    assert call("certify", *words, "--method", "ibp", "--out", "certs/report.json").code == 0
+    certified = ("evaluate", *words, "--suite", "quick", "--certified", "certs/report.json")
+    honest = call_json(*certified).document
+    assert "contradiction" not in [one["name"] for one in honest["diagnostics"]]
+    forged = json.loads((here / "certs/report.json").read_text())
+    (here / "certs/report.json").write_text(json.dumps({**forged, "radius": [0.5] * 9}))
+    (found,) = [one for one in call_json(*certified).document["diagnostics"] if one["name"] == "contradiction"]
+    assert found["severity"] == "invalid"
+    assert call(*certified, "--at-least", 0.5).code == 3  # figures that contradict a proof decide nothing
+    assert call("evaluate", *words[:-1], 8, "--suite", "quick", "--certified", "certs/report.json").code == 2
+
+
 def test_report_for_ci(here, call):
     words = ("evaluate", "hard", "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", "r")
     assert call(*words).code == 0
@@ -88,3 +139,76 @@ def test_a_leaderboard_of_a_folder(here, call, call_json):
     assert call("report").code == 2
     assert call("report", "all/hard", "--index", "all").code == 2
     assert call("report", "--index", "all/other").code == 2
+
+
+def test_what_an_evaluation_leaves_is_a_page_with_its_gallery_and_its_command(here, call, call_json):
+    words = ("evaluate", "baseline", "--data", "data.npz", "--eps", "0.3", "--suite", "quick", "--seed", "3")
+    document = call_json(*words, "--out", "r", "--markdown", "r.md", "--junit", "r.xml", "--store", "kept").document
+    assert document["command"] == "martensite " + " ".join(words)
+    page = (here / "r/report.html").read_text()
+    assert document["command"] in page
+    assert 'id="examples"' in page
+    assert page.count('alt="Sample') == 3 * min(12, document["outcomes"].count("broken")) > 0
+    assert (here / "r.md").read_text().startswith("### Robust accuracy")
+    assert "<testsuite" in (here / "r.xml").read_text()
+    assert call("report", "r", "--out", "again.html").code == 0
+    assert (here / "again.html").read_text() == page
+    (here / "r/examples.safetensors").write_bytes(b"broken")
+    assert call("report", "r").code == 2
+
+
+def test_a_password_in_an_address_is_in_no_report(call):
+    from martensite.cli.typed import SECRET
+
+    assert SECRET.sub("", "evaluate https://me:secret@host/v2/models/m --data d") == "evaluate https://host/v2/models/m --data d"
+
+
+def test_several_threat_models_have_a_page_of_their_own_and_one_each(here, call, call_json):
+    words = (
+        "evaluate",
+        "hard",
+        "--data",
+        "data.npz",
+        "--suite",
+        "quick",
+        "--samples",
+        30,
+        "--threat",
+        "linf:0.1",
+        "--threat",
+        "l2:0.5",
+    )
+    document = call_json(*words, "--out", "u").document
+    assert {path.name for path in (here / "u").glob("*/report.html")} == {"report.html"}
+    page = (here / "u/report.html").read_text()
+    assert f"robust to every one of {len(document['reports'])} threat models" in page
+    assert "--threat linf:0.1 --threat l2:0.5" in page
+    assert call_json("report", "u", "--markdown", "u.md").document == document
+    assert (here / "u.md").read_text().count("#### Robust accuracy") == 2
+
+
+def test_transfer_and_summaries_of_a_comparison(here, call, call_json):
+    for name in ("baseline", "hard"):
+        assert call("evaluate", name, "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", f"r/{name}").code == 0
+    words = ("compare", "r/baseline", "r/hard", "--data", "data.npz")
+    document = call_json(*words, "--transfer", "baseline", "--transfer", "hard", "--out", "c", "--junit", "c.xml").document
+    assert document["transfer"]["names"] == ["baseline", "hard"]
+    assert "judged on hard" in (here / "c/report.html").read_text()
+    assert "hard: no less robust than baseline" in (here / "c.xml").read_text()
+    assert call_json("report", "c", "--markdown", "c.md").document == document
+    assert "2 models compared" in (here / "c.md").read_text()
+    swapped = call(*words, "--transfer", "hard", "--transfer", "baseline")
+    assert (swapped.code, "their digests differ" in swapped.err) == (2, True)
+    assert call(*words, "--transfer", "hard").code == 2
+    assert call(*words, "--samples", 20, "--transfer", "baseline", "--transfer", "hard").code == 2
+
+
+def test_a_leaderboard_has_runs_as_well_and_links_to_pages(here, call, digits_run):
+    assert call("evaluate", "hard", "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", "all/a b").code == 0
+    (here / "all/run").mkdir()
+    for name in ("report.json", "report.html"):
+        (here / "all/run" / name).write_bytes((digits_run / name).read_bytes())
+    assert call("report", "--index", "all").code == 0
+    page = (here / "all/index.html").read_text()
+    assert 'href="a%20b/report.html">a b</a>' in page
+    assert 'href="run/report.html">run: hardened</a>' in page

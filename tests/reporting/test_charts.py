@@ -78,18 +78,20 @@ def point(name: str, clean: int, robust: int, cost: float | None = None) -> Poin
 
 def test_the_front_is_what_nothing_beats() -> None:
     points = [point("a", 90, 10), point("b", 80, 50), point("c", 70, 40), point("d", 80, 50)]
-    assert pareto_front(points) == [True, True, False, True]
+    assert pareto_front(points, by_cost=True) == [True, True, False, True]
 
 
-def test_a_cheaper_model_is_on_the_front_where_all_costs_are_known() -> None:
-    assert pareto_front([point("a", 90, 50, 2.0), point("b", 80, 40, 1.0)]) == [True, True]
-    assert pareto_front([point("a", 90, 50, 2.0), point("b", 80, 40, None)]) == [True, False]
+def test_a_cheaper_model_is_on_the_front_where_all_costs_count_and_are_known() -> None:
+    points = [point("a", 90, 50, 2.0), point("b", 80, 40, 1.0)]
+    assert pareto_front(points, by_cost=True) == [True, True]
+    assert pareto_front(points, by_cost=False) == [True, False]
+    assert pareto_front([points[0], point("b", 80, 40, None)], by_cost=True) == [True, False]
 
 
 def test_cost_has_its_chart_where_it_is_known() -> None:
     points = [point("a", 90, 50, 2.0), point("<b>", 80, 40, 1.0)]
-    clean, cost = scatter_charts(points, "training cost, standard epochs")
+    clean, cost = scatter_charts(points, "training cost, standard epochs", [True, True])
     assert "Robust accuracy over clean accuracy: a 50.0% at 90.0%" in clean.description
     assert "a 50.0% at 2 (on the front), <b> 40.0% at 1 (on the front)" in cost.description
     assert "<b>" not in str(clean.svg)
-    assert len(scatter_charts([point("a", 90, 50, 2.0), point("b", 80, 40)], "x")) == 1
+    assert len(scatter_charts([point("a", 90, 50, 2.0), point("b", 80, 40)], "x", [True, True])) == 1

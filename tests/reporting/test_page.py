@@ -2,8 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 
@@ -15,52 +13,10 @@ from martensite.evaluation.report import Check, Rate, RobustnessReport, RunRepor
 from martensite.reporting import render_robustness, render_run
 
 from . import samples
-from .pages import PAGES
+from .pages import EVIL, PAGES, Document
 from .pages import page as whole_page
 
-VOID = {"meta", "link", "input", "img", "br", "hr", "line", "path", "rect", "circle"}
 MIB = 1024 * 1024
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7 * 7 }}"
-
-
-class Document(HTMLParser):
-    """Elements with their attributes and text, and whether every element was closed in its turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text: list[str] = []
-        self.scripts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert not self.open, f"never closed: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
-        elif self.open and self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        """The visible text with single spaces."""
-        return " ".join(" ".join(self.text).split())
-
-    def attributes(self, name: str) -> Iterator[str]:
-        return (found[name] for _, found in self.elements if name in found)
 
 
 def page(**changes: Any) -> Document:

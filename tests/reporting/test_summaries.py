@@ -82,3 +82,27 @@ def test_junit_holds_any_text(samples):
     record: DataRecord = samples.data("test", samples.N, name='a<b>&"\x00\x1b')
     suite = ElementTree.fromstring(junit_xml(samples.hardened(data=record)))
     assert suite.get("name").startswith('martensite a<b>&"')
+
+
+def test_a_comparison_is_green_unless_a_model_is_less_robust_than_the_first(samples):
+    better = {"old": samples.baseline(), "new": samples.hardened()}
+    assert set(cases(junit_xml(samples.compare(better))).values()) == {None}
+    worse = samples.compare(dict(reversed(better.items())))
+    assert cases(junit_xml(worse)) == {"new: measured": None, "old: measured": None, "old: no less robust than new": "failure"}
+
+
+def test_markdown_of_a_comparison_has_models_and_pairs(samples):
+    text = markdown_summary(samples.comparison())
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert [len(table) - 2 for table in tables] == [3, 3]
+    assert all(len({line.count("|") for line in table}) == 1 for table in tables)
+    assert "| hardened | 97.8% | 83.9% | 79.7\N{EN DASH}87.5% |" in tables[0]
+    assert "corrected for 3 pairs" in text
+
+
+def test_summaries_of_several_threat_models_have_each_of_them(samples):
+    union = samples.union()
+    text = markdown_summary(union)
+    assert text.startswith("### 83.9% robust to all of 3 threat models")
+    assert text.count("#### Robust accuracy") == 3
+    assert sum(name.endswith(": measured") for name in cases(junit_xml(union))) == 3

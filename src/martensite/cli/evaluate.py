@@ -10,7 +10,7 @@ from martensite.core.config import nearest
 from martensite.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from martensite.evaluation import RobustnessReport
+    from martensite.evaluation import RobustnessReport, UnionReport
 
 NAME = "evaluate"
 EXIT_CODES = {"PASS": 0, "FAIL": 1, "INCONCLUSIVE": 3}
@@ -151,7 +151,7 @@ def command(
         union,
         varied,
     )
-    from martensite.pipeline.render import EXAMPLES, render
+    from martensite.pipeline.render import EXAMPLES
     from martensite.reporting import junit_xml, markdown_summary
 
     chosen = load_suite(suite)
@@ -197,16 +197,13 @@ def command(
             ]
             report = (varied(runs) if seeds > 1 else runs[0]).model_copy(update={"command": again})
             reports.append(restated(report, "wilson") if interval == "wilson" else report)
-    whole: RobustnessReport | UnionReport = reports[0] if len(reports) == 1 else union(reports)
+    joined = reports[0] if len(reports) == 1 else union(reports)
+    whole: RobustnessReport | UnionReport = restated(joined, "wilson") if interval == "wilson" else joined
     if markdown is not None:
         write_text(markdown, markdown_summary(whole))
     if junit is not None:
         write_text(junit, junit_xml(whole))
-    if out is not None:
-        for one, folder in ((whole, out), *zip(reports, _folders(out, len(reports)), strict=True)):
-            if folder is not None and not (one is not whole and folder == out):
-                write_text(folder / "report.html", render(one, folder))
-                one.save(folder / "report.json")
+    pages = [] if out is None else _leave(out, whole, reports)
     code = max(_exit_code(report) for report in reports)
     if json:
         print_json(whole.model_dump(mode="json"))
@@ -226,9 +223,8 @@ def command(
             show(plain(f"Not run: {'; '.join(report.left_out)}."))
     if isinstance(whole, UnionReport):
         show_union(whole)
-    if out is not None:
-        for folder in _folders(out, len(reports)):
-            show(f"Report: {plain(folder / 'report.html')}")
+    for page in pages:
+        show(f"Report: {plain(page)}")
     return code
 
 
@@ -239,6 +235,21 @@ def _exit_code(report: "RobustnessReport") -> int:
     return EXIT_CODES["INCONCLUSIVE" if report.invalid or report.errors else report.decision.verdict]
 
 
-def _folders(out: Path, n: int) -> list[Path]:
+def _folders(out: Path | None, n: int) -> list[Path | None]:
     """Where the reports of n threat models go."""
-    return [out] if n == 1 else [out / f"threat-{number}" for number in range(1, n + 1)]
+    return [out] * n if out is None or n == 1 else [out / f"threat-{number}" for number in range(1, n + 1)]
+
+
+def _leave(out: Path, whole: "RobustnessReport | UnionReport", reports: "list[RobustnessReport]") -> list[Path]:
+    """report.json and report.html of the whole, and of each threat model where there are several; the pages."""
+    from martensite.core.files import write_text
+    from martensite.pipeline.render import render
+
+    parts = zip(reports, _folders(out, len(reports)), strict=True) if len(reports) > 1 else ()
+    pages = []
+    for report, folder in ((whole, out), *parts):
+        if folder is not None:
+            write_text(folder / "report.html", render(report, folder))
+            report.save(folder / "report.json")
+            pages.append(folder / "report.html")
+    return pages

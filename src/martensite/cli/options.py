@@ -91,6 +91,16 @@ Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the d
 Rate = Annotated[float, typer.Option(metavar="LR", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples an update.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Of everything random.")]
+Markdown = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", dir_okay=False, help="A summary for a pull request as well.", show_default=False),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Self-checks, paired tests and gate as JUnit XML as well.", show_default=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 

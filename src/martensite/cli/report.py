@@ -1,13 +1,18 @@
 """martensite report: report.json as a page."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
 from martensite.cli import options
 from martensite.core.errors import ArtifactError, ConfigError
+
+if TYPE_CHECKING:
+    from martensite.pipeline.render import AnyReport
 
 NAME = "report"
 EXAMPLES = """Examples:\n
@@ -19,20 +24,16 @@ EXAMPLES = """Examples:\n
 def command(
     report: Annotated[
         Path | None,
-        typer.Argument(metavar="REPORT", help="report.json of evaluate or run, or the run directory.", show_default=False),
+        typer.Argument(
+            metavar="REPORT", help="report.json of evaluate, compare, certify or run, or its folder.", show_default=False
+        ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", dir_okay=False, help="Page to write; default: report.html beside it.", show_default=False),
     ] = None,
-    markdown: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, help="A summary for a pull request as well.", show_default=False),
-    ] = None,
-    junit: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", dir_okay=False, help="Self-checks and gate as JUnit XML as well.", show_default=False),
-    ] = None,
+    markdown: options.Markdown = None,
+    junit: options.Junit = None,
     index: Annotated[
         Path | None,
         typer.Option(
@@ -45,11 +46,11 @@ def command(
     json: options.Json = False,
 ) -> int:
     """Render a report as one self-contained page, and show its table."""
-    from martensite.cli import output
+    from martensite.cli.output import print_json
     from martensite.cli.progress import plain, show
-    from martensite.cli.report_source import load_report
+    from martensite.cli.report_source import load_any_report
     from martensite.core.files import write_text
-    from martensite.evaluation import RunReport
+    from martensite.evaluation import CertificationReport, RunReport
     from martensite.pipeline import render
     from martensite.reporting import junit_xml, markdown_summary
 
@@ -57,42 +58,73 @@ def command(
         return _index(index, out, json)
     if report is None or index is not None:
         raise ConfigError("not one of REPORT and --index was given", "a page shows one report, or all of a folder", "give one")
-    loaded = load_report(report)
+    loaded = load_any_report(report)
+    judged, verdict = (loaded.hardened, loaded.verdict) if isinstance(loaded, RunReport) else (loaded, None)
+    if isinstance(judged, CertificationReport):
+        if markdown is not None or junit is not None:
+            raise ConfigError(f"{report} is about certificates", "summaries are of attacks", "leave --markdown and --junit out")
+    else:
+        if markdown is not None:
+            write_text(markdown, markdown_summary(judged))
+        if junit is not None:
+            write_text(junit, junit_xml(judged, verdict))
     folder = report if report.is_dir() else report.parent
     page = out or folder / "report.html"
     write_text(page, render(loaded, folder))
-    measured, verdict = (loaded.hardened, loaded.verdict) if isinstance(loaded, RunReport) else (loaded, None)
-    if markdown is not None:
-        write_text(markdown, markdown_summary(measured))
-    if junit is not None:
-        write_text(junit, junit_xml(measured, verdict))
     if json:
-        output.print_json(loaded.model_dump(mode="json"))
+        print_json(loaded.model_dump(mode="json"))
         return 0
-    named = (
-        [("baseline", loaded.baseline), ("hardened", loaded.hardened)] if isinstance(loaded, RunReport) else [("model", loaded)]
-    )
-    show(output.robustness_table(*named))
+    _show(loaded)
     show(f"Report: {plain(page)}")
     return 0
 
 
+def _show(report: "AnyReport") -> None:
+    """The table of a report of any kind."""
+    from martensite.cli.output import comparison_table, robustness_table, show_certificates, show_union
+    from martensite.cli.progress import show
+    from martensite.evaluation import CertificationReport, ComparisonReport, RunReport, UnionReport
+
+    if isinstance(report, CertificationReport):
+        show_certificates(report)
+    elif isinstance(report, UnionReport):
+        for one in report.reports:
+            show(robustness_table((str(one.threat), one)))
+        show_union(report)
+    elif isinstance(report, ComparisonReport):
+        show(robustness_table(*zip(report.names, report.reports, strict=True)))
+        show(comparison_table(report))
+    elif isinstance(report, RunReport):
+        show(robustness_table(("baseline", report.baseline), ("hardened", report.hardened)))
+    else:
+        show(robustness_table(("model", report)))
+
+
 def _index(folder: Path, out: Path | None, json: bool) -> int:
-    """The leaderboard of a folder; files of that name that are no evaluation of one model are left out."""
+    """The leaderboard of a folder, of evaluations and of the models of runs; other reports are left out."""
     from martensite.cli import output
     from martensite.cli.progress import plain, show
+    from martensite.cli.report_source import load_any_report
     from martensite.core.files import write_text
-    from martensite.evaluation import RobustnessReport
+    from martensite.evaluation import RobustnessReport, RunReport
     from martensite.reporting import render_leaderboard
 
+    page = out or folder / "index.html"
     found: dict[str, RobustnessReport] = {}
+    links: dict[str, str] = {}
     for file in sorted(folder.rglob("report.json")):
         with suppress(ArtifactError):
-            found[str(file.parent.relative_to(folder))] = RobustnessReport.load(file)
+            loaded, name = load_any_report(file), str(file.parent.relative_to(folder))
+            if isinstance(loaded, RunReport):
+                entries = {f"{name}: baseline": loaded.baseline, f"{name}: hardened": loaded.hardened}
+            else:
+                entries = {name: loaded} if isinstance(loaded, RobustnessReport) else {}
+            found |= entries
+            if file.with_name("report.html").is_file():
+                links |= dict.fromkeys(entries, quote(os.path.relpath(file.with_name("report.html"), page.parent)))
     if not found:
         raise ArtifactError(f"{folder} holds no report.json of an evaluation", remedy="write some with evaluate --out")
-    page = out or folder / "index.html"
-    write_text(page, render_leaderboard(found))
+    write_text(page, render_leaderboard(found, links))
     if json:
         output.print_json({"index": str(page), "reports": sorted(found)})
     else:

@@ -1,11 +1,12 @@
-"""REPORT on the command line: a report.json of either kind, or the run directory that holds one."""
+"""REPORT on the command line: a report.json of any kind, or the folder that holds one."""
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from martensite.core.errors import ArtifactError, DataError
-from martensite.evaluation import CertificationReport, RobustnessReport, RunReport
+from martensite.evaluation import CertificationReport, ComparisonReport, RobustnessReport, RunReport, UnionReport
+from martensite.pipeline.render import AnyReport
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +15,27 @@ if TYPE_CHECKING:
     from martensite.threat import ThreatModel
 
 
+KINDS: dict[str, type[AnyReport]] = {  # by a key that no other kind has
+    "hardened": RunReport,
+    "union_accuracy": UnionReport,
+    "pairs": ComparisonReport,
+    "certified": CertificationReport,
+}
+
+
 def load_report(path: Path) -> RobustnessReport | RunReport:
+    """The report of an evaluation or of a run.
+
+    Raises:
+        ArtifactError: missing, or another kind of report, or none.
+    """
+    found = load_any_report(path)
+    if not isinstance(found, RobustnessReport | RunReport):
+        raise ArtifactError(f"{path} is a {type(found).__name__}", "a report of evaluate or run is needed", "give one of these")
+    return found
+
+
+def load_any_report(path: Path) -> AnyReport:
     """The report at that path.
 
     Raises:
@@ -29,7 +50,8 @@ def load_report(path: Path) -> RobustnessReport | RunReport:
         ) from None
     except (ValueError, RecursionError):
         raise ArtifactError(f"{file} is not JSON", "it is truncated, or another kind of file") from None
-    kind = RunReport if isinstance(document, dict) and "hardened" in document else RobustnessReport
+    found = [kind for key, kind in KINDS.items() if isinstance(document, dict) and key in document]
+    kind: type[AnyReport] = found[0] if found else RobustnessReport
     return kind.load(file)
 
 

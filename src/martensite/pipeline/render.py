@@ -1,28 +1,41 @@
-"""Any report as a page; a run's page shows its adversarials as well, where the run directory is at hand."""
+"""Any report as a page, with its adversarials where they are at hand."""
 
 from pathlib import Path
 
 from martensite.core.errors import DataError
 from martensite.core.events import silent
 from martensite.engine import LocalEngine
-from martensite.evaluation.report import RobustnessReport, RunReport
+from martensite.evaluation.compare import ComparisonReport
+from martensite.evaluation.examples import load_examples
+from martensite.evaluation.report import CertificationReport, RobustnessReport, RunReport
+from martensite.evaluation.union import UnionReport
 from martensite.pipeline.config import Pipeline
 from martensite.pipeline.context import Run
 from martensite.pipeline.directory import RunDirectory
 from martensite.pipeline.gallery import pairs
 from martensite.pipeline.stages import STAGES
-from martensite.reporting import render_robustness, render_run
+from martensite.reporting import render_certificates, render_comparison, render_robustness, render_run, render_union
+
+AnyReport = RobustnessReport | RunReport | UnionReport | ComparisonReport | CertificationReport
+EXAMPLES = "examples.safetensors"  # beside the report.json of an evaluation
 
 
-def render(report: RobustnessReport | RunReport, folder: Path) -> str:
+def render(report: AnyReport, folder: Path) -> str:
     """The HTML of a report.
 
     Args:
-        report: Of one evaluation or of a run.
-        folder: Where the report lies; a run directory adds its gallery, if the data is still there as it was.
+        report: Of any kind.
+        folder: Where it lies. What an evaluation left beside it is its gallery; a run directory adds its own, if the data is
+            still there as it was.
     """
+    if isinstance(report, UnionReport):
+        return render_union(report)
+    if isinstance(report, ComparisonReport):
+        return render_comparison(report)
+    if isinstance(report, CertificationReport):
+        return render_certificates(report)
     if isinstance(report, RobustnessReport):
-        return render_robustness(report)
+        return render_robustness(report, load_examples(folder / EXAMPLES, report.model_digest, report.data.digest))
     directory = RunDirectory(folder, tuple(STAGES))
     if not directory.finished("attack"):
         return render_run(report, ())

@@ -17,6 +17,7 @@ from martensite.reporting.gallery import gallery
 from martensite.reporting.page import Tab, render_page
 from martensite.reporting.traces import trace_charts
 
+ENDS = 2  # points that every report has, clean and robust accuracy: alone they are no curve
 CLASSES, WARNINGS = 40, 40  # that are shown; the report has all of them
 
 OVERVIEW = Tab("overview", "Overview", ("threat", "curve", "norms"))
@@ -117,7 +118,7 @@ def view(models: tuple[Model, ...]) -> dict[str, Any]:
 
 
 def _security_curve(models: Sequence[Model]) -> Chart | None:
-    lines = [Line(model.key, model.label, model.report.curve) for model in models if model.report.curve]
+    lines = [Line(model.key, model.label, model.report.curve) for model in models if len(model.report.curve) > ENDS]
     if not lines:
         return None
     threat = models[-1].report.threat

@@ -1,28 +1,57 @@
 """A report as JUnit XML, which every CI shows: self-checks and canaries are test cases, and so are a gate's checks.
 
-FAIL is a failure, and INCONCLUSIVE is an error: neither is green.
+FAIL is a failure, and INCONCLUSIVE is an error: neither is green. In a comparison the first model is the reference: one that is
+less robust beyond chance fails.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 from xml.etree import ElementTree
 
+from martensite.evaluation.compare import ComparisonReport
 from martensite.evaluation.report import RobustnessReport, Verdict
+from martensite.evaluation.union import UnionReport
+from martensite.reporting.formats import p_value, points
 
 Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Case = tuple[str, Word, str]  # name, outcome, reason
+LEVEL = 0.05
 TAGS = {"FAIL": "failure", "INCONCLUSIVE": "error"}
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # characters that XML 1.0 can't hold
 
 
-def junit_xml(report: RobustnessReport, verdict: Verdict | None = None) -> str:
+def junit_xml(report: RobustnessReport | UnionReport | ComparisonReport, verdict: Verdict | None = None) -> str:
     """A ``<testsuite>``.
 
     Args:
-        report: Its canaries, findings and faults.
+        report: Its canaries, findings and faults; of a comparison the paired tests as well.
         verdict: A gate's checks of it, if it was judged.
     """
-    cases = list(_cases(report, verdict))
+    cases = [(check.name, check.verdict, check.reason) for check in (() if verdict is None else verdict.checks)]
+    if isinstance(report, RobustnessReport):
+        return _suite(report, [*cases, *_cases(report)])
+    named = zip(report.names, report.reports, strict=True) if isinstance(report, ComparisonReport) else _threats(report)
+    cases += [(f"{name}: {case}", word, reason) for name, one in named for case, word, reason in _cases(one)]
+    if isinstance(report, ComparisonReport):
+        cases += _against_the_first(report)
+    return _suite(report.reports[0], cases)
+
+
+def _threats(report: UnionReport) -> Iterator[tuple[str, RobustnessReport]]:
+    return ((str(one.threat), one) for one in report.reports)
+
+
+def _against_the_first(report: ComparisonReport) -> Iterator[Case]:
+    """Whether each later model is less robust than the first, beyond chance."""
+    for pair in report.pairs:
+        if pair.first == report.names[0]:
+            worse = pair.robust.value > 0 and pair.p_robust < LEVEL
+            gain, chance = points(-pair.robust.value), f"p {p_value(pair.p_robust)}"
+            yield f"{pair.second}: no less robust than {pair.first}", "FAIL" if worse else "PASS", f"{gain} points, {chance}"
+
+
+def _suite(report: RobustnessReport, cases: Sequence[Case]) -> str:
     suite = ElementTree.Element(
         "testsuite",
         name=_clean(f"martensite {report.data.name} {report.suite}"),
@@ -40,9 +69,10 @@ def junit_xml(report: RobustnessReport, verdict: Verdict | None = None) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
 
 
-def _cases(report: RobustnessReport, verdict: Verdict | None) -> Iterator[tuple[str, Word, str]]:
-    for check in () if verdict is None else verdict.checks:
-        yield check.name, check.verdict, check.reason
+def _cases(report: RobustnessReport) -> Iterator[Case]:
+    if report.decision is not None:
+        seen = f"after {report.decision.samples} of {report.decision.available} samples"
+        yield f"at least {report.decision.at_least:.1%} robust", report.decision.verdict, seen
     lost = report.outcomes.count("error")
     yield "measured", "INCONCLUSIVE" if lost else "PASS", f"{lost} of {report.data.n} samples could not be attacked"
     for canary in report.canaries:

@@ -157,6 +157,6 @@ def _safe(text: str) -> str:
 def _without_samples(document: Any) -> Any:
     """The same document, still a report, with every list of one entry a sample empty."""
     if isinstance(document, dict):
-        emptied = {key: [] for key, value in document.items() if key in BY_SAMPLE and isinstance(value, list)}
+        emptied: dict[str, Any] = {key: [] for key, value in document.items() if key in BY_SAMPLE and isinstance(value, list)}
         return {key: _without_samples(value) for key, value in document.items()} | emptied
     return [_without_samples(entry) for entry in document] if isinstance(document, list) else document

@@ -22,7 +22,14 @@ class Reason:
 
 def reasons(report: RobustnessReport) -> list[Reason]:
     """What a reader has to know before the first figure."""
-    return [*_decision(report), *_trust(report), *_strongest(report), *_weakest_class(report), *_adversary(report)]
+    return [
+        *_decision(report),
+        *_trust(report),
+        *_defence(report),
+        *_strongest(report),
+        *_weakest_class(report),
+        *_adversary(report),
+    ]
 
 
 def _decision(report: RobustnessReport) -> Iterator[Reason]:
@@ -50,6 +57,22 @@ def _trust(report: RobustnessReport) -> Iterator[Reason]:
         yield Reason("CAUTION", "Self-checks", f"The figures may be off: {', '.join(doubts)}. {known}")
     else:
         yield Reason("SOUND", "Self-checks", f"Nothing was found against the figures. {known}")
+
+
+def _defence(report: RobustnessReport) -> Iterator[Reason]:
+    """The figure of attackers who don't know the defence says how it surprises, not how robust it is."""
+    found = report.defence
+    if found is None:
+        return
+    text = f"Around the model stand: {', '.join(found.names)}."
+    if found.naive is not None:
+        text += f" Attackers who don't know of it left {percent(found.naive.value)}"
+        text += f", those who do {percent(report.robust_accuracy.value)}." if found.adaptive else "."
+    if not found.adaptive:
+        text += " No attack was adapted to it, so nothing is known of those who do."
+    if found.refused is not None:
+        text += f" It refuses {percent(found.refused.value)} of the clean inputs."
+    yield Reason("NOTE" if found.adaptive else "CAUTION", "Defences", text)
 
 
 def _strongest(report: RobustnessReport) -> Iterator[Reason]:

@@ -31,26 +31,25 @@ class Point:
     cost: float | None = None
 
 
-def pareto_front(points: Sequence[Point]) -> list[bool]:
-    """Whether no other model is at least as good in everything and better in something; costs count where all are known."""
-    known = all(point.cost is not None for point in points)
+def pareto_front(points: Sequence[Point], by_cost: bool) -> list[bool]:
+    """Whether no other model is at least as good in everything and better in something; cost is a part of it if they say so."""
+    known = by_cost and all(point.cost is not None for point in points)
     places = [(point.clean.value, point.robust.value, -(point.cost or 0.0) if known else 0.0) for point in points]
     return [
         not any(other != mine and all(a >= b for a, b in zip(other, mine, strict=True)) for other in places) for mine in places
     ]
 
 
-def scatter_charts(points: Sequence[Point], cost_name: str) -> tuple[Chart, ...]:
+def scatter_charts(points: Sequence[Point], cost_name: str, front: Sequence[bool]) -> tuple[Chart, ...]:
     """Robust over clean accuracy, and robust accuracy over cost where every model's is known."""
-    charts = [_chart(points, "clean accuracy", [point.clean.value for point in points], percent, "%")]
+    charts = [_chart(points, front, "clean accuracy", [point.clean.value for point in points], percent, "%")]
     costs = [point.cost for point in points if point.cost is not None]
     if len(costs) == len(points):
-        charts.append(_chart(points, cost_name, costs, number, ""))
+        charts.append(_chart(points, front, cost_name, costs, number, ""))
     return tuple(charts)
 
 
-def _chart(points: Sequence[Point], x_name: str, xs: Sequence[float], shown: Any, axis: str) -> Chart:
-    front = pareto_front(points)
+def _chart(points: Sequence[Point], front: Sequence[bool], x_name: str, xs: Sequence[float], shown: Any, axis: str) -> Chart:
     said = ", ".join(
         f"{point.name} {percent(point.robust.value)} at {shown(x)}{' (on the front)' if best else ''}"
         for point, x, best in zip(points, xs, front, strict=True)
