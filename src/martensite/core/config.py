@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from martensite.core.errors import ConfigError, MartensiteError
 
@@ -37,14 +37,11 @@ class Config(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise explain(type(self), error) from None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _text_keys(cls, values: Any) -> Any:
-        """YAML's keys may be anything; one that is no text is an unknown key, at any depth."""
-        if isinstance(values, dict) and not all(isinstance(key, str) for key in values):
-            return {str(key): value for key, value in values.items()}
-        return values
+        except TypeError as error:  # YAML's keys may be anything; below this one they are the names of arguments
+            if "keywords must be strings" not in str(error):
+                raise
+            name = type(self).__name__
+            raise ConfigError(f"{name} holds a key that is no text", "keys are names", "leave it out, or quote it") from None
 
     @field_validator("*", mode="before")
     @classmethod
