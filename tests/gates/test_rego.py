@@ -108,6 +108,7 @@ def test_every_requirement_of_the_short_form_is_answered(tmp_path):
   bom: {}
   release: {monotonic: true}
   approval: {people: 3}
+  audit: {}
 """
     found = judged(tmp_path, text)
     assert set(found.values()) == {"PASS"}

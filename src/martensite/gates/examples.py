@@ -101,8 +101,8 @@ def specimen() -> dict[str, Any]:
     }
     verification = {"files": 4, "reused": 0}
     return {
-        "now": NOW, "serving": serving, "requesters": ["Rex"], "recorded": True, "refused": {}, "claims": claims,
-        "verification": verification,
+        "now": NOW, "serving": serving, "requesters": ["Rex"], "recorded": True, "audited": True, "refused": {},
+        "claims": claims, "verification": verification,
     }  # fmt: skip
 
 
