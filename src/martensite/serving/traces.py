@@ -165,7 +165,7 @@ class Traced:
             await self._app(scope, receive, noting)
         finally:
             ORIGIN.reset(token)
-            route = getattr(scope.get("route"), "path", "")
+            route = _template(scope)
             if route:
                 span.update_name(f"{scope['method']} {route}")
             said = scope.get("state", {})
@@ -178,3 +178,10 @@ class Traced:
             if status >= 500:
                 span.set_status(StatusCode.ERROR)
             span.end()
+
+
+def _template(scope: Any) -> str:
+    if found := getattr(scope.get("route"), "path", ""):
+        return str(found)
+    taken = scope.get("path_params") or {}  # without a route: the short way to inference
+    return f"/v2/models/{{model}}{'/versions/{version}' if 'version' in taken else ''}/infer" if "model" in taken else ""
