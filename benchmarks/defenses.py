@@ -2,8 +2,8 @@
 
 Two small networks are trained briefly, one of them adversarially, and every defence is put around one of them. Naive: PGD on the
 bare network, judged on the defended one. Adaptive: the worst of that and of PGD through the defence, with gradients through
-stand-ins (BPDA), expectation over draws (EOT) and the alarm in the loss. An adversarial that is flagged or abstained on has failed; a clean
-input that is counts as wrong. Run: python benchmarks/defenses.py [--samples 500] [--only jpeg]
+stand-ins (BPDA), expectation over draws (EOT) and the alarm in the loss. An adversarial that is flagged or abstained on has
+failed; a clean input that is counts as wrong. Run: python benchmarks/defenses.py [--samples 500] [--only jpeg]
 """
 
 import argparse

@@ -5,6 +5,7 @@ detectors and abstentions with the alarm in the loss, class by class (`Evasion`)
 arXiv:1802.00420, sec. 4; Tramer et al. 2020, "On adaptive attacks to adversarial example defenses", arXiv:2002.08347.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -100,8 +101,8 @@ def assault(
     and the adversarial isn't refused either (Tramer 2022, "Detecting adversarial examples is (nearly) as hard as classifying
     them", arXiv:2107.11630, sec. 2). Arguments and errors are those of `attack`.
     """
+    steady(model, derive(seed, "assault", canonical_json(method.model_dump(mode="json"))))
     if isinstance(model, Defended) and model.random:
-        model.reseed(derive(seed, "assault", canonical_json(method.model_dump(mode="json"))))
         options["store"] = None  # a run that went on from a batch would draw otherwise
     if not isinstance(model, Defended) or not model.defence.rejects:
         return attack(method, model, x, y, threat, seed=seed, **options)
@@ -128,6 +129,12 @@ def misjudged(model: Model, x: Tensor, y: Tensor) -> Tensor:
         seen = model.respond(x)
         votes += (seen.prediction != y) & ~seen.flagged & ~seen.abstained
     return 2 * votes >= model.draws
+
+
+def steady(model: Model, seed: int | None) -> None:
+    """Have a random defence draw what this seed says from here on, so that runs repeat; None: what nobody can foresee."""
+    if isinstance(model, Defended) and model.random:
+        model.reseed(secrets.randbits(62) if seed is None else seed)
 
 
 def bare(model: Model) -> dict[str, Model]:

@@ -12,10 +12,10 @@ from martensite.core.acts import Act, recorded
 from martensite.core.engine import Engine
 from martensite.core.errors import ModelError, ThreatError
 from martensite.core.events import Listener, silent
-from martensite.core.rng import generator
+from martensite.core.rng import derive, generator
 from martensite.data.checks import check_inputs, check_labels
 from martensite.data.dataset import Dataset
-from martensite.evaluation.adaptive import adapted, bare, with_naive
+from martensite.evaluation.adaptive import adapted, bare, steady, with_naive
 from martensite.evaluation.answers import answered, try_out
 from martensite.evaluation.beside import gather_surrogates, look_beside
 from martensite.evaluation.canaries import sing, singing
@@ -116,6 +116,7 @@ def evaluate(
         order = torch.randperm(len(data), generator=generator(seed, "evaluate/order"))
         data, certified = data.subset(order), None if certified is None else certified[order]
     asked = time.perf_counter()
+    steady(model, derive(seed, "evaluate/clean"))
     clean = answered(model, data.x)
     timing = {"clean": time.perf_counter() - asked}
     canaries = try_suite(suite, threat.norm, model.access)
@@ -136,11 +137,14 @@ def evaluate(
         found.save(adversarials)
     if shown is not None and examples is not None:
         save_examples(examples, shown.pairs(model, clean.logits), identity(model), data.digest)
+    steady(model, derive(seed, "evaluate/checks"))  # what is read from the store draws nothing
     evidence = Evidence(model, data, threat, tally, clean.logits[: len(data)], training, seed, certified)
     findings = (*singing(canaries), *open_questions(clean), *check_all(evidence, clean.known[: len(data)]))
     beside = look_beside(evidence, suite, asked_for, sources, records, engine, store, listener)
     timing = {"total": time.perf_counter() - started, **timing}
-    return summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)
+    report = summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)
+    steady(model, None)
+    return report
 
 
 _SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing
@@ -150,9 +154,10 @@ def try_suite(suite: Suite, norm: Norm, access: Access) -> tuple[Canary, ...]:
     """The suite's canaries, with what it has for this norm and access; none in L0, where a linear model is no closed form."""
 
     def attempt(model: Model, data: Dataset, threat: ThreatModel) -> Tally:
-        return measure(Work(model, data, 0), fit(suite, model, threat, data.shape))
+        return measure(Work(model, data, 0), fit(judging, model, threat, data.shape))
 
-    key = repr((suite, norm, access))
+    judging = suite.model_copy(update={"norms": (), "name": ""})  # what stands beside the attacks judges nobody
+    key = repr((judging, norm, access))
     if key not in _SUNG:
         _SUNG[key] = () if norm == "l0" else tuple(sing(name, norm, access, attempt) for name in suite.canaries)
     return _SUNG[key]

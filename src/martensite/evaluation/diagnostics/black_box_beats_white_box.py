@@ -2,6 +2,7 @@
 
 import torch
 
+from martensite.evaluation.adaptive import BARE
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.diagnostics.evidence import Evidence, by_gradients
 from martensite.evaluation.intervals import clopper_pearson
@@ -11,8 +12,9 @@ FEW, SURE = 0.01, 0.02  # of the samples that gradients left: what luck explains
 
 def black_box_beats_white_box(evidence: Evidence) -> Diagnostic | None:
     """Samples that attacks by gradients left, and an attack by scores or labels broke."""
-    white = [one for one in evidence.tally.judging if by_gradients(one)]
-    black = [one for one in evidence.tally.judging if not by_gradients(one)]
+    # Gradients of a defended model without its defences are the model's own as well.
+    white = [one for one in evidence.tally.judging if by_gradients(one) or one.job.surrogate == BARE]
+    black = [one for one in evidence.tally.judging if one not in white]
     if not white or not black:
         return None
     left = evidence.tally.correct & ~torch.stack([one.broken for one in white]).any(0)
