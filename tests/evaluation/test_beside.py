@@ -19,6 +19,7 @@ from martensite.evaluation import (
     evaluate,
     relative_corruption_error,
     restated,
+    union,
     variation,
     varied,
     wilson,
@@ -197,6 +198,8 @@ def test_every_interval_can_be_wilsons(linear, data, threat):
     assert '"wilson"' in text
     assert '"clopper-pearson"' not in text
     assert restated(other, "clopper-pearson") == report
+    both = union([report, report])
+    assert restated(both, "wilson").union_accuracy.method == "wilson"
     early = evaluate(linear, data, threat, Suite(name="i", attacks=ONE), at_least=0.99)
     assert restated(early, "wilson").robust_accuracy == early.robust_accuracy
 
@@ -209,6 +212,8 @@ def test_a_suite_is_told_by_its_digest_and_not_by_its_name(linear, data, threat)
     assert short.digest != long.digest == Suite.parse(long.model_dump(mode="json")).digest
     one, other = (evaluate(linear, data, threat, suite) for suite in (short, long))
     assert one.suite_digest == short.digest
+    assert Suite(name="another", attacks=(PGD(steps=1),)).digest == short.digest
+    assert Suite(name="same", attacks=(PGD(steps=1),), clever={}).digest != short.digest
     with pytest.raises(DataError, match="the suite's parameters"):
         compare({"one": one, "other": other})
     old = one.model_copy(update={"suite_digest": None})

@@ -77,7 +77,9 @@ def load_surrogates(sources: Sequence[str], data: "Dataset", trust_code: bool = 
     for source in sources:
         if source != DISTILLED:
             name = Path(source.rpartition(":")[2] or source).name
-            named[name if name not in named else source] = load_model(source, None, data, trust_code=trust_code).model
+            if name in {"model", DISTILLED, *named}:  # a name of the report's own, or of another one
+                name = f"surrogate {source}"
+            named[name] = load_model(source, None, data, trust_code=trust_code).model
     return named, DISTILLED in sources
 
 

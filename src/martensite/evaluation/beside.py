@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from martensite.core.engine import Engine
-from martensite.core.errors import ConfigError, ModelError, ThreatError
+from martensite.core.errors import ConfigError, ModelError, ThreatError, UnreachableError
 from martensite.core.events import Listener
 from martensite.data.dataset import Dataset
 from martensite.evaluation.answers import Answered
@@ -88,8 +88,13 @@ def look_beside(
     used = next((job.method for job in fitted.jobs if job.surrogate is not None), None)
     matrix = None
     if used is not None:
-        own = {OWN: evidence.model, **sources}
-        matrix = transfer_matrix(own, evidence.data, evidence.threat, used, seed=evidence.seed)
+        try:
+            own = {OWN: evidence.model, **sources}
+            matrix = transfer_matrix(own, evidence.data, evidence.threat, used, seed=evidence.seed)
+        except UnreachableError:
+            raise
+        except ModelError as error:
+            left_out.append(f"the transfer matrix: {error.value}")
     corruption = None
     if suite.corruption is not None:
         try:

@@ -1,15 +1,17 @@
 """The same report with intervals of the other kind."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from martensite.core.config import Config
 from martensite.evaluation.rate import Rate
-from martensite.evaluation.report import RobustnessReport
+from martensite.evaluation.report import Report
+
+R = TypeVar("R", bound=Report)
 
 
-def restated(report: RobustnessReport, method: Literal["clopper-pearson", "wilson"]) -> RobustnessReport:
+def restated(report: R, method: Literal["clopper-pearson", "wilson"]) -> R:
     """Every rate with an interval made by ``method``; one that must hold at any time stays as it is."""
-    changed: RobustnessReport = _again(report, method)
+    changed: R = _again(report, method)
     return changed
 
 

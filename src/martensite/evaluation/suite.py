@@ -53,8 +53,10 @@ class Suite(Config):
 
     @property
     def digest(self) -> str:
-        """``"sha256:..."`` of everything in it."""
-        return sha256(canonical_json(self.model_dump(mode="json")).encode())
+        """``"sha256:..."`` of all but the name; a field that a later version adds changes nothing while it is unused."""
+        fields = {name: one for name, one in type(self).model_fields.items() if name != "name"}
+        used = {name for name, one in fields.items() if getattr(self, name) != one.default}
+        return sha256(canonical_json(self.model_dump(mode="json", include=used)).encode())
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a suite that would measure nothing."""
