@@ -1,45 +1,25 @@
-"""Clean-against-adversarial pairs of the baseline, for the report."""
+"""Adversarials of both models, for the page: what their evaluations kept."""
 
-import torch
-from safetensors import SafetensorError, safe_open
+from dataclasses import replace
 
-from martensite.models import Classifier, undisturbed
-from martensite.pipeline.context import Run
-from martensite.reporting import Pair
+from martensite.evaluation.examples import Pair, load_examples
+from martensite.evaluation.report import RunReport
+from martensite.pipeline.directory import RunDirectory
 
-
-def pairs(run: Run) -> list[Pair]:
-    """The adversarials that the attack stage kept, with what the baseline says of each and how surely."""
-    data, model = run.data("test"), run.baseline()
-    file = run.directory.stage("attack") / "examples.safetensors"
-    try:
-        with safe_open(file, "pt") as stored:
-            shown, examples = stored.metadata()["attack"], {name: stored.get_tensor(name) for name in ("index", "adversarial")}
-    except (SafetensorError, OSError, LookupError, TypeError) as error:
-        raise run.directory.damaged("attack", file.name, error) from None
-    names, index = data.class_names, examples["index"].tolist()
-    if not index:
-        return []
-    clean_class, clean_confidence = _answer(model, data.x[index])
-    class_now, confidence_now = _answer(model, examples["adversarial"])
-    return [
-        Pair(
-            index=place,
-            clean=data.x[place],
-            adversarial=examples["adversarial"][row],
-            label=names[int(data.y[place])],
-            clean_prediction=names[clean_class[row]],
-            clean_confidence=clean_confidence[row],
-            adversarial_prediction=names[class_now[row]],
-            adversarial_confidence=confidence_now[row],
-            attack=shown,
-            model="baseline",
-        )
-        for row, place in enumerate(index)
-    ]
+SHOWN = 6  # of each model
 
 
-def _answer(model: Classifier, x: torch.Tensor) -> tuple[list[int], list[float]]:
-    with undisturbed(model), torch.inference_mode():
-        confidence, predicted = model(x).softmax(1).max(1)
-    return predicted.tolist(), confidence.tolist()
+def pairs(directory: RunDirectory, report: RunReport) -> list[Pair]:
+    """Those that the evaluation stage left, the baseline's first.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    found = []
+    for name, measured in (("baseline", report.baseline), ("hardened", report.hardened)):
+        file = directory.stage("evaluate") / f"{name}.safetensors"
+        if not file.is_file():
+            raise directory.damaged("evaluate", file.name, FileNotFoundError("it is missing"))
+        kept = load_examples(file, measured.model_digest, measured.data.digest)
+        found += [replace(pair, model=name) for pair in kept[:SHOWN]]
+    return found

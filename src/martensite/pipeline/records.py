@@ -2,6 +2,7 @@
 
 from martensite.core.config import Config
 from martensite.evaluation.report import DataRecord
+from martensite.evaluation.transferability import TransferMatrix
 
 
 class Parts(Config):
@@ -10,6 +11,12 @@ class Parts(Config):
     train: DataRecord
     validation: DataRecord
     test: DataRecord
+
+
+class Transferred(Config):
+    """transfer.json: how far adversarials of each model break the other; None: nothing searches in this norm."""
+
+    matrix: TransferMatrix | None
 
 
 class Bundled(Config):

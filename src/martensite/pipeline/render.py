@@ -2,15 +2,10 @@
 
 from pathlib import Path
 
-from martensite.core.errors import DataError
-from martensite.core.events import silent
-from martensite.engine import LocalEngine
 from martensite.evaluation.compare import ComparisonReport
 from martensite.evaluation.examples import load_examples
 from martensite.evaluation.report import CertificationReport, RobustnessReport, RunReport
 from martensite.evaluation.union import UnionReport
-from martensite.pipeline.config import Pipeline
-from martensite.pipeline.context import Run
 from martensite.pipeline.directory import RunDirectory
 from martensite.pipeline.gallery import pairs
 from martensite.pipeline.stages import STAGES
@@ -25,8 +20,7 @@ def render(report: AnyReport, folder: Path) -> str:
 
     Args:
         report: Of any kind.
-        folder: Where it lies. What an evaluation left beside it is its gallery; a run directory adds its own, if the data is
-            still there as it was.
+        folder: Where it lies. What an evaluation left beside it, or in its run directory, is its gallery.
     """
     if isinstance(report, UnionReport):
         return render_union(report)
@@ -37,11 +31,4 @@ def render(report: AnyReport, folder: Path) -> str:
     if isinstance(report, RobustnessReport):
         return render_robustness(report, load_examples(folder / EXAMPLES, report.model_digest, report.data.digest))
     directory = RunDirectory(folder, tuple(STAGES))
-    if not directory.finished("attack"):
-        return render_run(report, ())
-    run = Run(Pipeline.parse(report.pipeline), directory, LocalEngine(), silent)
-    try:
-        there = run.data("test").digest == report.hardened.data.digest
-    except DataError:  # a report can be read where its data is not
-        there = False
-    return render_run(report, pairs(run) if there else ())
+    return render_run(report, pairs(directory, report) if directory.finished("evaluate") else ())

@@ -13,7 +13,7 @@ from martensite.evaluation.report import (
 )
 from martensite.pipeline.context import Run
 from martensite.pipeline.gallery import pairs
-from martensite.pipeline.records import Bundled, Parts, Timing
+from martensite.pipeline.records import Bundled, Parts, Timing, Transferred
 from martensite.reporting import render_run
 
 EARLIER = ("data", "train", "attack", "harden", "evaluate", "certify", "bundle", "gate")
@@ -33,10 +33,11 @@ def report_stage(run: Run, folder: Path) -> None:
         baseline=read("evaluate", "baseline.json", RobustnessReport),
         hardened=read("evaluate", "hardened.json", RobustnessReport),
         certification=read("certify", "certificates.json", CertificationReport),
+        transfer=read("evaluate", "transfer.json", Transferred).matrix,
         verdict=read("gate", "verdict.json", Verdict),
         bundle=read("bundle", "bundle.json", Bundled).digest,
         environment=Environment.here(),
         timing={run.directory.stage(name).name: read(name, "timing.json", Timing).seconds for name in EARLIER},
     )
-    write_text(run.directory.path / "report.html", render_run(report, pairs(run)))
+    write_text(run.directory.path / "report.html", render_run(report, pairs(run.directory, report)))
     report.save(run.directory.path / "report.json")
