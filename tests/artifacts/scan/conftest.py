@@ -202,6 +202,14 @@ def hostile(canary):
             {"module": "subprocess", "class_name": "Popen", "config": {"args": ["touch", str(canary)]}})}), "dangerous"),
         "function.keras": (zipped({"config.json": json.dumps(
             {"module": "keras.utils", "class_name": "function", "config": "get_file"})}), "dangerous"),
+        "unsafe.keras": (zipped({"config.json": json.dumps(
+            {"module": "keras.config", "class_name": "function", "config": "enable_unsafe_deserialization"})}), "dangerous"),
+        "global.keras": (zipped({"config.json": json.dumps({"module": "keras.src.backend.common.global_state",
+            "class_name": "function", "config": "set_global_attribute"})}), "dangerous"),
+        "named.keras": (zipped({"config.json": json.dumps(
+            {"class_name": "function", "config": {"module": "os", "function_name": "system"}})}), "dangerous"),
+        "keraslike.keras": (zipped({"config.json": json.dumps(
+            {"module": "keras_evil.layers", "class_name": "Dense", "config": {}})}), "suspicious"),
         "twice.keras": (zipped({"config.json": f'{{"a": {json.dumps(keras_lambda())}, "a": 1}}'}), "dangerous"),
         "lambda.h5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 99 + json.dumps(keras_lambda()).encode() + b"\0" * 99, "dangerous"),
         "escaped.h5": (b"\x89HDF\r\n\x1a\n" + b"\0" * 9 + json.dumps(keras_lambda()).replace("Lambda",

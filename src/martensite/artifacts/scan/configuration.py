@@ -8,6 +8,9 @@ from martensite.artifacts.scan.templates import judge_template
 from martensite.artifacts.scan.visit import Visit
 
 KERAS = ("keras", "tensorflow.keras", "tf_keras", "tensorflow.python.keras", "keras_core", "keras_hub", "keras_nlp", "keras_cv")
+# Parts of Keras whose functions compute and do nothing else; whatever others do, a layer's configuration has no need of them.
+COMPUTING = {"activations", "losses", "metrics", "initializers", "regularizers", "constraints", "ops", "layers", "random"}
+REACHING = {"config", "saving", "utils", "backend", "models", "export", "legacy", "callbacks"}
 LAMBDA = "load weights only, into layers that you know (safe_mode=True refuses it in Keras 3)"
 
 
@@ -47,13 +50,21 @@ def _keras(visit: Visit, entry: dict[str, Any]) -> None:
         visit.report("keras-pickle", "dangerous", f"{name} is loaded from a pickle", LAMBDA)
     if isinstance(module, str) and module not in ("builtins", "__main__"):
         inner = config if name == "function" and isinstance(config, str) else name
-        if not module.startswith(KERAS) or ("." not in module and module not in KERAS):
+        parts = set(module.split("."))
+        if not any(module == one or module.startswith(one + ".") for one in KERAS):
             _named(visit, "keras", module, str(inner))
+        elif name == "function" and not parts & COMPUTING:
+            severity = "dangerous" if parts & REACHING else "suspicious"
+            visit.report(
+                "keras-function", severity, f"it names {module}.{inner}, a function of Keras that doesn't compute", LAMBDA
+            )
         elif ".utils" in module or ".saving" in module or str(inner) in ("get_file", "load_model", "deserialize"):
             reason = f"it names {module}.{inner}, a function of Keras that reads or fetches files"
             visit.report("keras-function", "dangerous", reason, LAMBDA)
     elif module == "builtins" and isinstance(config, str):
         _named(visit, "keras", "builtins", config)
+    if name == "function" and isinstance(config, dict):
+        _named(visit, "keras", str(config.get("module")), str(config.get("function_name", config.get("name"))))
     if name in ("StringLookup", "IntegerLookup", "TextVectorization") and isinstance(config, dict):
         vocabulary = config.get("vocabulary")
         if isinstance(vocabulary, str) and vocabulary:
