@@ -139,7 +139,9 @@ def bundle(data: bytes) -> None:
         files["model.safetensors"] = data[1:]
     else:
         files["preprocess.json"] = data[1:]
-    with suppress(ValueError, AttributeError, TypeError, RecursionError):  # of json, where model.json itself is fuzzed
+    with suppress(
+        ValueError, LookupError, AttributeError, TypeError, RecursionError
+    ):  # of json, where model.json itself is fuzzed
         document = json.loads(files["model.json"])
         document["files"] |= {name: sha256(content) for name, content in files.items() if name not in ("model.json", "card.md")}
         files["model.json"] = json.dumps(document).encode()

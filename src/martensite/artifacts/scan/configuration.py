@@ -4,6 +4,7 @@ from typing import Any
 
 from martensite.artifacts.scan.documents import BadDocument, mappings, parse
 from martensite.artifacts.scan.imports import judge
+from martensite.artifacts.scan.report import Severity
 from martensite.artifacts.scan.templates import judge_template
 from martensite.artifacts.scan.visit import Visit
 
@@ -54,7 +55,7 @@ def _keras(visit: Visit, entry: dict[str, Any]) -> None:
         if not any(module == one or module.startswith(one + ".") for one in KERAS):
             _named(visit, "keras", module, str(inner))
         elif name == "function" and not parts & COMPUTING:
-            severity = "dangerous" if parts & REACHING else "suspicious"
+            severity: Severity = "dangerous" if parts & REACHING else "suspicious"
             visit.report(
                 "keras-function", severity, f"it names {module}.{inner}, a function of Keras that doesn't compute", LAMBDA
             )
