@@ -6,6 +6,7 @@ import typer
 
 from martensite.cli import audit_evidence, options
 from martensite.cli.audit_options import (
+    MOST,
     Actor,
     ModelFilter,
     Place,
@@ -49,7 +50,7 @@ def show_log(
         list[str] | None, typer.Option(metavar="WORD", help="Only train, sign, ...; may repeat.", show_default=False)
     ] = None,
     actor: Actor = None,
-    last: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the last N of them.", show_default=False)] = None,
+    last: Annotated[int | None, typer.Option(min=1, max=MOST, metavar="N", help="Only the last N.", show_default=False)] = None,
     json: options.Json = False,
 ) -> None:
     """Who did what to which digest when, oldest first."""
@@ -134,7 +135,7 @@ def erase(
     before: Annotated[
         str | None, typer.Option(metavar="WHEN", help="Of all records before that: 2026-11-01, or 30d.", show_default=False)
     ] = None,
-    number: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of this record.", show_default=False)] = None,
+    number: Annotated[int | None, typer.Option(min=1, max=MOST, metavar="N", help="Of this record.", show_default=False)] = None,
     place: Place = None,
     json: options.Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from martensite.cli import options
-from martensite.cli.audit_options import Place, open_log, printable
+from martensite.cli.audit_options import MOST, Place, open_log, printable
 from martensite.cli.audited import installed
 from martensite.cli.secrets import Home, KeyName, PassphraseFile, keyring, passphrase, tell
 
@@ -43,10 +43,11 @@ def verify(
 ) -> int:
     """Is everything as it was recorded? Exit code 1: something was edited, removed, reordered or cut, and which record."""
     installed()
-    from martensite.artifacts.audit.checkpoint import read_checkpoints
+    from martensite.artifacts.audit.checkpoint import LARGEST, read_checkpoints
     from martensite.artifacts.audit.export import verify_export
     from martensite.artifacts.audit.proof import check_proof, is_proof
     from martensite.artifacts.audit.verify import verify_log
+    from martensite.artifacts.signing.tree import read_small
     from martensite.cli.progress import Display
     from martensite.core.errors import ConfigError
 
@@ -62,7 +63,7 @@ def verify(
             raise ConfigError(
                 "a proof was given without --trust or --key", "it rests on a checkpoint's signature", "give --trust"
             )
-        proved = check_proof(file.read_bytes(), by)
+        proved = check_proof(read_small(file, "give the file of martensite audit prove", LARGEST), by)
         tell(json, {"verified": True, "proved": proved}, proved)
         return 0
     if file is not None:
@@ -110,7 +111,8 @@ def checkpoint(
 
 def prove(
     number: Annotated[
-        int | None, typer.Argument(metavar="[NUMBER]", min=1, help="That this record is in the log.", show_default=False)
+        int | None,
+        typer.Argument(metavar="[NUMBER]", min=1, max=MOST, help="That this record is there.", show_default=False),
     ] = None,
     since: Annotated[
         Path | None,

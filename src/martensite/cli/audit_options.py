@@ -12,6 +12,8 @@ from martensite.cli.audited import installed
 if TYPE_CHECKING:
     from martensite.artifacts.audit import AuditLog
 
+MOST = 10**15  # records, beyond which no database counts
+
 Place = Annotated[
     str | None,
     typer.Option(

@@ -139,19 +139,19 @@ def test_threads_share_a_log_and_a_writer(place):
 
 
 def test_what_waits_is_written_together_and_in_order(log, monkeypatch):
-    batches, gate, append = [], threading.Event(), log.append
+    batches, began, gate, append = [], threading.Event(), threading.Event(), log.append
 
     def slow(entries):
         given = list(entries)
         batches.append([entry.name for entry in given])
+        began.set()
         gate.wait(60)
         return append(given)
 
     monkeypatch.setattr(log, "append", slow)
     with Writer(log) as writer:
         futures = [writer.submit(Entry("request", name="0"))]
-        while not batches:
-            pass
+        began.wait(60)
         futures += [writer.submit(Entry("request", name=str(n))) for n in range(1, 50)]
         gate.set()
         records = [future.result(60) for future in futures]
@@ -173,6 +173,18 @@ def test_whoever_waits_learns_that_it_was_not_recorded(log, monkeypatch):
     writer.close()
     with pytest.raises(StorageError, match="closed"):
         writer.record(Entry("request"))
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced"])
+def test_a_file_that_is_no_longer_there_takes_no_records(change, tmp_path):
+    with AuditLog(tmp_path / "a.db") as log:
+        log.append([Entry("train")])
+        (tmp_path / "a.db").rename(tmp_path / "moved.db")
+        if change == "replaced":
+            AuditLog(tmp_path / "b.db").close()
+            (tmp_path / "b.db").rename(tmp_path / "a.db")
+        with pytest.raises(StorageError, match="removed or replaced"):
+            log.append([Entry("train")])
 
 
 def test_a_child_process_leaves_its_parents_connections_alone(log):

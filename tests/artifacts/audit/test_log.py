@@ -106,6 +106,25 @@ def test_a_temporary_table_does_not_stand_in_for_the_log(postgresql):
             )
 
 
+def test_an_account_that_may_only_add(postgresql):
+    AuditLog(postgresql).close()
+    with Database(postgresql).writing() as owner:
+        owner.exec_driver_sql("CREATE ROLE recorder LOGIN")
+        for rights in (
+            "SELECT ON audit_version, audit_records, audit_payloads, audit_checkpoints",
+            "INSERT ON audit_records, audit_payloads, audit_checkpoints",
+        ):
+            owner.exec_driver_sql(f"GRANT {rights} TO recorder")
+    with AuditLog(postgresql.replace("postgres@", "recorder@"), actor="ada") as log:
+        assert log.append([Entry("request", payload=b"body")])[0].number == 2
+        assert verify_log(log.database).whole
+        with pytest.raises(StorageError, match="permission denied"):
+            log.erase(2, 2, "asked to")
+        with pytest.raises(DBAPIError, match="must be owner"), log.database._engine.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE audit_records DISABLE TRIGGER ALL")
+        assert log.size == 2
+
+
 def test_payloads_are_kept_apart_and_can_be_erased(filled):
     content = b"age 41, income 5000"
     (record,) = filled.append([Entry("request", payload=content)])

@@ -162,7 +162,7 @@ def test_what_a_server_records(tmp_path):
         assert log.payload(kept.number) == b"[3]"
         assert len(list(log.read(subject=model))) == 4
         (version,) = model_versions(log.read())
-        assert (version.action, [step[2] for step in version.history], version.requests) == ("load", [], 2)
+        assert (version.action, [step[2] for step in version.history], version.requests) == ("load", ["load"], 2)
 
 
 def test_details_that_are_no_json_are_survived(tmp_path):

@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from martensite.artifacts.audit.tables import VERSION_TABLE
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, StorageError
@@ -42,6 +43,7 @@ class Database:
         self.url = read_place(place)
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self._known = False
+        self._file: tuple[int, int] | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
 
@@ -89,6 +91,7 @@ class Database:
         with self._explained(), self._engine.connect() as connection:
             connection = connection.execution_options(begin="BEGIN IMMEDIATE")
             with connection.begin():
+                self._check_place()
                 if not self.sqlite:
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
                     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE:.0f}s'")
@@ -145,6 +148,19 @@ class Database:
             raise ArtifactError(f"{self} is of version {found}", f"this Martensite writes version {NEWEST}", remedy)
         self._known = True
 
+    def _check_place(self) -> None:
+        """A file that was moved or deleted would go on taking records that nobody finds."""
+        if not self.sqlite:
+            return
+        try:
+            found = self.path.stat()
+            place = (found.st_dev, found.st_ino)
+        except OSError:
+            place = (0, 0)
+        self._file = self._file or place
+        if place == (0, 0) or place != self._file:
+            raise self._refused("the file was removed or replaced while it was open")
+
     @property
     def _engine(self) -> Engine:
         """A process that was forked leaves its parent's connections alone."""
@@ -200,6 +216,8 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._refused(str(error.orig)) from None
+        except PoolTimeout as error:
+            raise self._refused(str(error)) from None
 
     def _refused(self, reason: str) -> MartensiteError:
         reason = " ".join(reason.split())[:300]

@@ -50,6 +50,8 @@ def verify_export(path: Path, *, checkpoints: Sequence[Checkpoint] = (), by: Pub
         ArtifactError: the file can't be read, or is none.
     """
     began = time.monotonic()
+    if not path.is_file():  # reading a pipe or a device might never end
+        raise ArtifactError(f"{path} is no regular file", remedy="give the file of martensite audit export")
     try:
         with path.open("rb") as file:
             bundles, stated = _head(file, path)

@@ -65,6 +65,8 @@ def prove_growth(log: AuditLog, old: Checkpoint, new: Checkpoint) -> dict[str, A
 
 def is_proof(path: Path) -> bool:
     """Does the file hold one, be it good or bad?"""
+    if not path.is_file():  # reading a pipe or a device might never end
+        raise ArtifactError(f"{path} is no regular file", remedy="give a file of audit export or prove")
     try:
         with path.open("rb") as file:
             head = file.read(200)
