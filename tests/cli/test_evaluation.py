@@ -160,7 +160,7 @@ def test_what_an_evaluation_leaves_is_a_page_with_its_gallery_and_its_command(he
 def test_a_password_in_an_address_is_in_no_report(call):
     from martensite.cli.typed import SECRET
 
-    assert SECRET.sub("", "evaluate https://me:secret@host/v2/models/m --data d") == "evaluate https://host/v2/models/m --data d"
+    assert SECRET.sub("", "evaluate https://me:se@cret@host/v2/models/m --data d") == "evaluate https://host/v2/models/m --data d"
 
 
 def test_several_threat_models_have_a_page_of_their_own_and_one_each(here, call, call_json):

@@ -74,12 +74,12 @@ def test_a_report_too_large_to_embed_is_embedded_without_its_samples() -> None:
 
 def test_a_report_too_large_even_so_is_left_in_its_file() -> None:
     row = samples.rich().classes[0]
-    many = samples.rich(classes=tuple(row.model_copy(update={"name": f"{place} {'x' * 300}"}) for place in range(3000)))
+    many = samples.rich(classes=tuple(row.model_copy(update={"name": f"{place} {'x' * 300}"}) for place in range(5000)))
     text = render_robustness(many)
     assert len(text.encode()) < MIB
     assert "martensite-report" not in text
     assert "too large to embed" in text
-    assert "The weakest 40 of 3000 classes" in Document(text).words
+    assert "The weakest 40 of 5000 classes" in Document(text).words
 
 
 def test_the_figures_appear() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import typer
 
-SECRET = re.compile(r"(?<=://)[^/@\s]+@")  # user and password in an address
+SECRET = re.compile(r"(?<=://)[^/\s]+@")  # user and password in an address
 
 
 def as_typed(context: typer.Context, without: Collection[str] = ()) -> str:

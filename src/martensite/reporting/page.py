@@ -6,7 +6,7 @@ can stay absolute, and the page works where scripts are stripped, as in mail and
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,7 +19,7 @@ from martensite.evaluation.report import Environment as Versions
 from martensite.evaluation.report import Report
 from martensite.reporting import formats, reasons, words
 
-EMBED_LIMIT = 1024 * 1024  # bytes of embedded JSON: the page stays under 2 MiB
+LIMIT = 2 * 1024 * 1024 - 1  # bytes of a page
 # One entry a sample: what is left out first where a report is too large for its page.
 BY_SAMPLE = frozenset({"outcomes", "broken_by", "distances", "radius", "agreement", "margins"})
 
@@ -53,7 +53,7 @@ class Embedded:
     """A report's JSON, safe inside a script element.
 
     Attributes:
-        text: The JSON; None if even without single samples it would be too large.
+        text: The JSON; None if there was no room for it.
         whole: Nothing was left out.
     """
 
@@ -74,12 +74,13 @@ def render_page(
         context: Whatever else its templates need.
     """
     jinja, context = environment(), {"environment": versions, **context}
-    return jinja.get_template(template).render(
-        css=Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8")),
-        embedded=Embedded(None) if report is None else embed(report),
-        panels=panels(jinja, tabs, context),
-        **context,
-    )
+    context["css"] = Markup(files(__package__).joinpath("templates", "report.css").read_text(encoding="utf-8"))
+    context["panels"] = panels(jinja, tabs, context)
+    for embedded in embeddings(report):
+        page = jinja.get_template(template).render(embedded=embedded, **context)
+        if len(page.encode()) <= LIMIT:
+            break
+    return page
 
 
 def panels(jinja: Environment, tabs: Sequence[Tab | Panel], context: dict[str, Any]) -> list[Panel]:
@@ -138,13 +139,13 @@ def environment() -> Environment:
     return found
 
 
-def embed(report: Report) -> Embedded:
-    """The JSON of a report, without single samples if it would be too large with them."""
-    whole = _safe(report.model_dump_json())
-    if len(whole.encode()) <= EMBED_LIMIT:
-        return Embedded(Markup(whole))
-    short = _safe(json.dumps(_without_samples(report.model_dump(mode="json")), separators=(",", ":")))
-    return Embedded(Markup(short) if len(short.encode()) <= EMBED_LIMIT else None, whole=False)
+def embeddings(report: Report | None) -> Iterator[Embedded]:
+    """The JSON of a report, then without its single samples, then none: the first for which there is room is taken."""
+    if report is not None:
+        yield Embedded(Markup(_safe(report.model_dump_json())))
+        short = json.dumps(_without_samples(report.model_dump(mode="json")), separators=(",", ":"))
+        yield Embedded(Markup(_safe(short)), whole=False)
+    yield Embedded(None)
 
 
 def _safe(text: str) -> str:
