@@ -4,7 +4,8 @@ The corpus is that of the tests (tests/artifacts/scan/conftest.py): hostile file
 scikit-learn, joblib, torch, numpy and safetensors wrote. Nothing of it is loaded. "flagged": the scanner said that something is
 wrong. A scanner that fails on a file or skips it hasn't flagged it; "no verdict" counts those among the hostile ones. Beside all
 hostile files stand those that are pickles, alone or in an archive: all that picklescan and fickling mean to judge. One process,
-one thread; speeds are medians of rounds, the scanners in turn: on one pickle of many small objects, and on a torch checkpoint.
+one thread; speeds are medians of rounds by processor time, the scanners in turn: on one pickle of many small objects, and on a
+torch checkpoint.
 
     pip install --target /tmp/scanners --no-deps picklescan modelscan fickling tomlkit kaitaistruct stdlib_list asttokens \
         astunparse
@@ -147,9 +148,9 @@ def main() -> int:
         for kind, path in large(folder, options.megabytes).items():
             for _ in range(options.rounds):
                 for who, judge in scanners.items():
-                    began = time.perf_counter()
+                    began = time.process_time()
                     if verdict(judge, path) is not None:
-                        rate = path.stat().st_size / 1e6 / (time.perf_counter() - began)
+                        rate = path.stat().st_size / 1e6 / (time.process_time() - began)
                         speeds[who].setdefault(kind, []).append(rate)
         if (folder / "canary").exists():
             print("the canary sang: some scanner executed a file", file=sys.stderr)

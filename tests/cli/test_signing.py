@@ -141,9 +141,9 @@ def test_json_never_holds_a_private_part(shop, call_json):
     assert os.stat(shop / "config" / "martensite" / "keys" / "rel.pem").st_mode & 0o777 == 0o600
 
 
-def test_signing_does_not_wait_for_torch(shop):
-    code = (
-        "import sys\nfrom martensite.cli.main import main\ntry: main(['sign', 'model'])\nfinally: print('torch' in sys.modules)"
-    )
+@pytest.mark.parametrize("words", ["sign model", "verify model --key rel.pub"])
+def test_signing_and_verifying_do_not_wait_for_torch(words, shop, call):
+    call("sign", "model")
+    code = f"import sys\nfrom martensite.cli.main import main\ntry: main({words.split()})\nfinally: print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert result.stdout.splitlines()[-1] == "False"

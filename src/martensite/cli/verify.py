@@ -11,6 +11,7 @@ from martensite.cli.sign import Model, SignatureFile, SigstoreConfig
 from martensite.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from martensite.artifacts.signing import Digests
     from martensite.artifacts.signing.model import Believed
 
 NAME = "verify"
@@ -68,12 +69,10 @@ def command(
     """Verify every file; anything altered, missing or not signed ends with exit code 1."""
     installed()
     from martensite.artifacts.signing import verify_model
-    from martensite.cli.reuse import digests_of
-    from martensite.gates.policy import Policy
 
     keyless = (sigstore_config, offline or None)
     by = _believed(key, trust, certificate_chain or [], identity, identity_provider, keyless)
-    known = digests_of(Policy.load(policy)) if policy is not None else None
+    known = _known(policy) if policy is not None else None
     signed = verify_model(bundle, by, signature=signature, known=known)
     if known is not None:
         known.save()
@@ -83,6 +82,13 @@ def command(
     unread = f", {reused} of them not read again" if reused else ""
     text = f"{bundle}: {len(signed.files)} files as {signed.signer} signed them{unread}, sha256:{signed.digest[:12]}..."
     tell(json, document, text)
+
+
+def _known(policy: str) -> "Digests | None":
+    from martensite.cli.reuse import digests_of
+    from martensite.gates.policy import Policy  # which takes seconds to import
+
+    return digests_of(Policy.load(policy))
 
 
 def _believed(
