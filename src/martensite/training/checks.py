@@ -26,8 +26,14 @@ def check_run(
         DataError: inputs outside the model's box, classes that it doesn't have or that training never shows, validation data that
             is the training data or too small, images that aren't.
         ThreatError: a threat model that doesn't fit the data, the model or an attack.
-        ModelError: no trainable parameter, a wrong output, batch statistics of single samples.
+        ModelError: a defended model, no trainable parameter, a wrong output, batch statistics of single samples.
     """
+    if names := getattr(getattr(model, "defence", None), "names", ()):
+        raise ModelError(
+            f"the model is defended ({', '.join(names)})",
+            "detectors are calibrated for the weights that they were fitted to",
+            "train the bare model (model.base), then put its defences around it again",
+        )
     _check_model(model, data, settings)
     _check_classes(model, data, validation)
     if data.digest == validation.digest:
