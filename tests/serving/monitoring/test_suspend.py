@@ -1,13 +1,15 @@
 """A suspension takes a model out everywhere, and only an approval that names it brings it back."""
 
+import json
 import time
 from datetime import timedelta
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
 import torch
 
-from martensite.artifacts.attest import Subject, append_claim, make_claim, predicate_of
+from martensite.artifacts.attest import Subject, acceptable, append_claim, make_claim, predicate_of, read_claims
 from martensite.artifacts.audit import AuditLog
 from martensite.artifacts.moments import now
 from martensite.artifacts.signing import Keyring, Trust
@@ -60,6 +62,15 @@ class TestGate:
         assert verdict.verdict == "FAIL"
         assert [(one.rule, one.verdict) for one in verdict.checks if one.verdict != "PASS"] == [("suspension", "FAIL")]
         assert "Wally: an attack" in next(one.reason for one in verdict.checks if one.rule == "suspension")
+
+    def test_it_fits_its_schema(self, court):
+        from martensite.artifacts.attest.schemas import shipped
+
+        court.claim("suspension", "watch", reason="an attack", alert="MartensiteAttack f1")
+        found = acceptable(
+            read_claims(court.claims, Subject.of(court.here.one), Trust.from_yaml(court.here.trust), now()), "suspension"
+        )
+        jsonschema.validate(found[0].predicate.model_dump(mode="json"), json.loads(shipped("suspension")))
 
     def test_no_waiver_helps(self, court):
         with pytest.raises(ConfigError, match="always holds"):
