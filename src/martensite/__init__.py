@@ -9,13 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from martensite import attacks, certification, core, evaluation, models, threat
+    from martensite import attacks, certification, core, defenses, evaluation, models, threat
     from martensite.artifacts import load_bundle, save_bundle
     from martensite.artifacts.audit import audit
     from martensite.artifacts.scan import scan
     from martensite.attacks import attack
     from martensite.certification import certify
     from martensite.data import Dataset, load_data
+    from martensite.defenses import defend
     from martensite.evaluation import RobustnessReport, evaluate
     from martensite.gates import Thresholds
     from martensite.models import BlackBox, Classifier, build
@@ -38,6 +39,7 @@ _HOMES = {
     "audit": "martensite.artifacts.audit",
     "build": "martensite.models",
     "certify": "martensite.certification",
+    "defend": "martensite.defenses",
     "evaluate": "martensite.evaluation",
     "harden": "martensite.training",
     "load_bundle": "martensite.artifacts",
@@ -48,7 +50,7 @@ _HOMES = {
     "scan": "martensite.artifacts.scan",
     "train": "martensite.training",
 }
-_ROOMS = ("attacks", "certification", "core", "evaluation", "models", "threat")
+_ROOMS = ("attacks", "certification", "core", "defenses", "evaluation", "models", "threat")
 
 __all__ = [
     "BlackBox",
@@ -67,6 +69,8 @@ __all__ = [
     "certification",
     "certify",
     "core",
+    "defend",
+    "defenses",
     "evaluate",
     "evaluation",
     "harden",
