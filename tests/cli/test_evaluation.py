@@ -181,6 +181,7 @@ def test_several_threat_models_have_a_page_of_their_own_and_one_each(here, call,
     document = call_json(*words, "--out", "u").document
     assert {path.name for path in (here / "u").glob("*/report.html")} == {"report.html"}
     page = (here / "u/report.html").read_text()
+    assert page.count('alt="Sample') == 3 * sum(min(4, one["outcomes"].count("broken")) for one in document["reports"]) > 0
     assert f"robust to every one of {len(document['reports'])} threat models" in page
     assert "--threat linf:0.1 --threat l2:0.5" in page
     assert call_json("report", "u", "--markdown", "u.md").document == document

@@ -21,7 +21,7 @@ LONG = "a-class-name-without-any-place-to-break-" * 4
 PAGES: dict[str, Callable[[], str]] = {
     "run": lambda: render_run(samples.rich_run(), samples.pairs()),
     "robustness": lambda: render_robustness(samples.rich(), samples.pairs(3, clean_confidence=None)),
-    "union": lambda: render_union(samples.union()),
+    "union": lambda: render_union(samples.union(), [samples.pairs(5, model="")] * 3),
     "comparison": lambda: render_comparison(samples.comparison()),
     "certificates": lambda: render_certificates(samples.certification()),
     "leaderboard": lambda: render_leaderboard({"a": samples.baseline(), LONG: samples.hardened()}, {"a": "a/report.html"}),

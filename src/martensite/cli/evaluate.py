@@ -237,7 +237,9 @@ def _exit_code(report: "RobustnessReport") -> int:
 
 def _folders(out: Path | None, n: int) -> list[Path | None]:
     """Where the reports of n threat models go."""
-    return [out] * n if out is None or n == 1 else [out / f"threat-{number}" for number in range(1, n + 1)]
+    from martensite.pipeline.render import part
+
+    return [out] * n if out is None or n == 1 else [part(out, number) for number in range(1, n + 1)]
 
 
 def _leave(out: Path, whole: "RobustnessReport | UnionReport", reports: "list[RobustnessReport]") -> list[Path]:
@@ -247,7 +249,7 @@ def _leave(out: Path, whole: "RobustnessReport | UnionReport", reports: "list[Ro
 
     parts = zip(reports, _folders(out, len(reports)), strict=True) if len(reports) > 1 else ()
     pages = []
-    for report, folder in ((whole, out), *parts):
+    for report, folder in (*parts, (whole, out)):
         if folder is not None:
             write_text(folder / "report.html", render(report, folder))
             report.save(folder / "report.json")

@@ -15,6 +15,11 @@ AnyReport = RobustnessReport | RunReport | UnionReport | ComparisonReport | Cert
 EXAMPLES = "examples.safetensors"  # beside the report.json of an evaluation
 
 
+def part(folder: Path, number: int) -> Path:
+    """Where the report of one of several threat models lies, counted from 1."""
+    return folder / f"threat-{number}"
+
+
 def render(report: AnyReport, folder: Path) -> str:
     """The HTML of a report.
 
@@ -23,7 +28,9 @@ def render(report: AnyReport, folder: Path) -> str:
         folder: Where it lies. What an evaluation left beside it, or in its run directory, is its gallery.
     """
     if isinstance(report, UnionReport):
-        return render_union(report)
+        places = enumerate(report.reports, start=1)
+        found = [load_examples(part(folder, number) / EXAMPLES, one.model_digest, one.data.digest) for number, one in places]
+        return render_union(report, found)
     if isinstance(report, ComparisonReport):
         return render_comparison(report)
     if isinstance(report, CertificationReport):
