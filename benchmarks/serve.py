@@ -13,6 +13,8 @@ they should have left.
 
 import argparse
 import asyncio
+import atexit
+import contextlib
 import json
 import os
 import signal
@@ -113,6 +115,7 @@ class Served:
             [sys.executable, "-c", code, *map(str, words), "--port", "0", "--json"], stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
+        atexit.register(self.process.kill)
         lines: list[str] = []
         while not lines or lines[-1] != "}\n":
             lines.append(self.process.stdout.readline())
@@ -301,6 +304,7 @@ class Peer(Served):
             [sys.executable, script, place, str(self.port), str(threads), str(BATCH)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+        atexit.register(self.stop)
         self.path = "/predict"
         wait_for(self.port)
         content = request(self.path, np.zeros((1, 1, 28, 28), np.float32), False)
@@ -309,9 +313,14 @@ class Peer(Served):
                 return
             time.sleep(0.2)
 
-    def __exit__(self, *_: object) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+    def stop(self) -> None:
+        """LitServe's processes, all of them."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(60)
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
 
 def peers(place: Path, x: np.ndarray, seconds: float, threads: int) -> None:

@@ -24,7 +24,7 @@ class Bench(litserve.LitAPI):
         torch.set_num_threads(self.threads)
         self.model = mt.load_bundle(self.bundle)
 
-    def decode_request(self, request: Any) -> np.ndarray:
+    def decode_request(self, request):  # without a type: LitServe makes a query parameter of what it does not know
         tensor = request["inputs"][0]
         return np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"][1:])
 
