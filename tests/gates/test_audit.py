@@ -3,12 +3,13 @@
 import pytest
 
 from martensite.artifacts.attest import Serving, Subject
+from martensite.artifacts.attest.bom import make_bom
 from martensite.artifacts.attest.claims import append_claim, make_claim
-from martensite.artifacts.attest.predicates import Release
+from martensite.artifacts.attest.predicates import Approval, Release
 from martensite.artifacts.audit import AuditLog, audit
-from martensite.artifacts.audit.versions import read_details
+from martensite.artifacts.audit.versions import model_versions, read_details
 from martensite.artifacts.moments import now
-from martensite.artifacts.signing import Keyring, Trust, sign_model
+from martensite.artifacts.signing import Keyring, PrivateKey, Trust, sign_model
 from martensite.gates.decide import decide
 from martensite.gates.policy import Policy
 
@@ -29,6 +30,23 @@ def asked(digits_run, tmp_path):
     append_claim(tmp_path / "claims.jsonl", line, bundle=bundle)
     (tmp_path / "policy.yaml").write_text(POLICY)
     return bundle, Policy.load(str(tmp_path / "policy.yaml")), tmp_path / "claims.jsonl", trust
+
+
+def test_claims_are_recorded_by_kind(asked, tmp_path):
+    bundle, key = asked[0], PrivateKey.new()
+    with audit(tmp_path / "a.db"):
+        subject = Subject.of(bundle)
+        make_claim(subject, Release(created=now(), name="digits", version=3), key)
+        make_claim(subject, Approval(created=now(), reason="read the report"), key)
+        make_bom(bundle)
+    with AuditLog(tmp_path / "a.db") as log:
+        found = [one for one in log.read() if one.outcome != "begun"]
+        (version,) = model_versions(log.read())
+    assert [one.action for one in found] == ["open", "load", "attest", "approve", "bom"]
+    assert {one.subject for one in found[1:]} == {f"sha256:{subject.model}"}
+    assert read_details(found[3])["reason"] == "read the report"
+    assert read_details(found[3])["key"] == key.public.id
+    assert version.release == "digits 3"
 
 
 def test_unrecorded_nothing_passes(asked):

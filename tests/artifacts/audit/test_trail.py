@@ -11,10 +11,14 @@ from martensite.artifacts.audit.log import AuditLog
 from martensite.artifacts.audit.served import loaded, requested, serving
 from martensite.artifacts.audit.trail import Trail, audit
 from martensite.artifacts.audit.versions import data_accesses, model_versions, read_details
+from martensite.artifacts.convert import convert
 from martensite.artifacts.signing import Keyring, sign_model
+from martensite.artifacts.stated import stated_digest
 from martensite.core.acts import Act
 from martensite.core.errors import ConfigError, StorageError
+from martensite.core.files import sha256
 from martensite.models.digest import model_digest
+from martensite.training.sweep import SweepPlan, grid, sweep
 
 WORDS = "a passphrase of words"
 
@@ -133,6 +137,33 @@ def test_what_the_log_cannot_hold_is_cut(tmp_path):
     assert len(cut.name) == len(cut.purpose) == len(cut.outcome) == 1000
     assert (cut.kind, cut.subject) == (absent.kind, absent.subject) == ("", "")
     assert read_details(cut) == {"cut": True, "n": 1, "subject": "unnamed:Box", "path": str(tmp_path)}
+
+
+def test_a_checkpoint_that_is_converted(tmp_path):
+    architecture = mt.models.MLP(hidden=(4,))
+    torch.save(architecture.module((1, 8, 8), 3).state_dict(), tmp_path / "old.pth")
+    with audit(tmp_path / "a.db"):
+        convert(tmp_path / "old.pth", tmp_path / "new", architecture, (1, 8, 8), 3)
+    with AuditLog(tmp_path / "a.db") as log:
+        _, begun, done = log.read()
+    assert (begun.action, begun.outcome, done.action, done.name) == ("convert", "begun", "convert", "new")
+    assert done.subject == stated_digest(tmp_path / "new")
+    assert read_details(done)["source"] == sha256((tmp_path / "old.pth").read_bytes())
+    (version,) = model_versions([done])
+    assert version.parent == read_details(done)["source"]
+
+
+def test_a_sweep_is_one_act(tmp_path):
+    data, threat = mt.load_data("digits", "train", limit=100), mt.ThreatModel(norm="linf", eps=0.05)
+    model = mt.build(mt.models.MLP(hidden=(4,)), data.shape, data.classes, box=data.box, seed=0)
+    plan = SweepPlan(points=grid([0.04, 0.05], ["fgsm_at"], {}), epochs=1, rungs=1)
+    with audit(tmp_path / "a.db"):
+        result = sweep(plan, model, data, threat, tmp_path / "sweep")
+    with AuditLog(tmp_path / "a.db") as log:
+        _, *acts = log.read()
+    assert [(one.action, one.outcome) for one in acts] == [("sweep", "begun"), ("sweep", "done")]
+    assert acts[1].subject == model_digest(result.model)
+    assert read_details(acts[1])["from"] == model_digest(model)
 
 
 def test_a_black_box_is_recorded_by_name(tmp_path):
