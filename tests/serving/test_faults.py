@@ -237,3 +237,61 @@ def test_what_a_client_gets_says_nothing_of_the_software(listening):
     headers = httpx.get(f"{server.url}/v2/health/live").headers
     assert "server" not in headers
     assert isinstance(server.fleet.observer, Observer)
+
+
+def test_all_bodies_together_have_a_limit(listening, alive):
+    """Clients that each send half a large body can't fill the memory."""
+    server = listening(limits={"body": 100_000, "held": 150_000})
+    half = head(100_000) + b" " * 90_000
+    with connect(server) as first, connect(server) as second:
+        first.sendall(half)
+        deadline = time.monotonic() + 30
+        while server.fleet.bodies.held < 90_000 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        second.sendall(half)
+        answer = read_all(second)
+        assert b" 429 " in answer
+        assert b"connection: close" in answer.lower()
+        alive(server)
+    deadline = time.monotonic() + 30
+    while server.fleet.bodies.held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert server.fleet.bodies.held == 0
+
+
+def test_too_much_json_is_413_and_the_same_in_binary_is_not(listening):
+    server = listening(limits={"text": 300_000})
+    n = 6000
+    with connect(server) as client:
+        client.sendall(head(len(body(n))) + body(n))
+        assert b" 413 " in read_all(client)
+    raw = b"\0" * (64 * 1000)
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1000, 1, 4, 4], "parameters": {"binary_data_size": len(raw)}}
+    text = json.dumps({"inputs": [tensor]}).encode()
+    with connect(server) as client:
+        client.sendall(head(len(text) + len(raw), Inference_Header_Content_Length=len(text)) + text + raw)
+        assert b"200 OK" in read_all(client)
+
+
+def test_a_client_that_does_not_take_its_answer_is_cut_off(listening, alive):
+    """It asks again and again and never reads: what waits for it would stay in memory."""
+    server = listening(limits={"body_seconds": 0.5}, model={"batching": {"max_queue": 5000}})
+    content = head(len(body(2000))) + body(2000)
+    with connect(server) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(60)
+        with pytest.raises(OSError, match=r"reset|Broken pipe|Connection"):
+            client.sendall(1000 * content)
+    alive(server)
+
+
+def test_who_is_turned_away_before_the_body_is_read_loses_the_connection(listening, here):
+    from martensite.serving.access import Keys
+
+    Keys().save(here.folder / "keys.yaml")
+    server = listening(access={"keys": str(here.folder / "keys.yaml")})
+    with connect(server) as client:
+        client.sendall(head(2**24) + b" " * 1000)
+        answer = read_all(client)
+        assert b" 401 " in answer
+        assert b"connection: close" in answer.lower()

@@ -12,6 +12,7 @@ import torch
 
 from martensite.core.config import nearest
 from martensite.core.errors import MartensiteError
+from martensite.serving.body import Bodies
 from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
 from martensite.serving.ledger import Ledger
@@ -43,6 +44,7 @@ class Fleet:
         suspender: Suspends on alerts; None: no alert does that.
         tracer: Makes spans; None: there are none.
         slots: Name to model.
+        bodies: Of the requests under way.
         stopping: The server takes nothing new.
     """
 
@@ -63,6 +65,7 @@ class Fleet:
         self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
         for slot in self.slots.values():
             slot.second = self.slots.get(slot.config.second or "")
+        self.bodies = Bodies(config.limits)
         self.stopping = False
         self._watches = [_Watched(slot, route) for slot in self.slots.values() for route in slot.sources]
         self._asked: set[str] = set()

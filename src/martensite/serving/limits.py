@@ -72,7 +72,8 @@ class Limits:
         """
         if self._path is not None and self._dirty:
             self._dirty = False
-            write_text(self._path, json.dumps({"day": self._day, "used": self._used}) + "\n")
+            used = dict(self._used)  # a copy: the event loop goes on counting
+            write_text(self._path, json.dumps({"day": self._day, "used": used}) + "\n")
 
     def _turn(self, moment: float) -> None:
         day = int(moment // DAY)

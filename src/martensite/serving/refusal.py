@@ -12,14 +12,11 @@ class Refusal(MartensiteError):
         rule: What must hold instead.
         remedy: What the client can do.
         retry_after: Seconds after which the same request may be answered; None: it never will be.
-        close: The rest of the request won't be read, so the connection can't be used again.
     """
 
-    def __init__(
-        self, status: int, value: str, rule: str = "", remedy: str = "", *, retry_after: float | None = None, close: bool = False
-    ) -> None:
+    def __init__(self, status: int, value: str, rule: str = "", remedy: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(value, rule, remedy)
-        self.status, self.retry_after, self.close = status, retry_after, close
+        self.status, self.retry_after = status, retry_after
 
     def __reduce__(self) -> tuple[type["Refusal"], tuple[int, str, str, str]]:  # type: ignore[override]
         return type(self), (self.status, self.value, self.rule, self.remedy)

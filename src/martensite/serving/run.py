@@ -46,7 +46,7 @@ def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Call
 
 
 def bind(config: ServeConfig) -> socket.socket:
-    """The listening socket; raises `StorageError` where the address is taken."""
+    """The listening socket: from now on connections wait in it. Raises `ConfigError` where the address is taken."""
     from martensite.core.errors import ConfigError
 
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -54,6 +54,7 @@ def bind(config: ServeConfig) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((config.host, config.port))
+        listener.listen(config.connections)
     except OSError as error:
         listener.close()
         raise ConfigError(f"{config.host}:{config.port} can't be bound: {error.strerror}", "", "choose another --port") from None
@@ -71,7 +72,7 @@ def uvicorn_config(config: ServeConfig, fleet: Fleet) -> uvicorn.Config:
             tls |= {"ssl_ca_certs": str(config.tls.clients), "ssl_cert_reqs": ssl.CERT_REQUIRED}
     return uvicorn.Config(
         create_app(fleet),
-        http=patient(config.limits.head_seconds, config.connections),
+        http=patient(config.limits.head_seconds, config.limits.body_seconds, config.connections),
         ws="none",
         lifespan="on",
         log_config=None,

@@ -90,7 +90,7 @@ class Slot:
         self.trouble.pop(route, None)
         self.observer.change(Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded))
         if old is not None:
-            old.close()
+            old.close(self.config.batching.timeout)  # after which nobody waits for it any more
             self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
 
     def judge_again(self, route: Route) -> None:

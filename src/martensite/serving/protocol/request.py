@@ -36,21 +36,24 @@ class Query:
     binary: bool = False
 
 
-def read_query(body: bytes, header_length: str | None) -> Query:
+def read_query(body: bytes, header_length: str | None, text: int | None = None) -> Query:
     """An inference request from its body.
 
     Args:
         body: The whole.
         header_length: The header Inference-Header-Content-Length, where tensors follow the JSON in binary.
+        text: Most bytes of JSON; None: any number.
 
     Raises:
-        Refusal: 400, with what is wrong with it.
+        Refusal: 400, with what is wrong with it; 413, too much JSON.
     """
     size = len(body)
     if header_length is not None:
         if not (header_length.isascii() and header_length.isdigit()) or len(header_length) > 12 or int(header_length) > size:
             raise Refusal(400, f"Inference-Header-Content-Length is {header_length[:40]!r}", f"the body has {size} bytes")
         size = int(header_length)
+    if text is not None and size > text:
+        raise Refusal(413, f"{size} bytes of JSON", f"at most {text} are read", "send tensors in binary, or split the request")
     try:
         document = from_json(body[:size], allow_inf_nan=False)
     except ValueError as error:

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
-from martensite.serving.body import read_body
 from martensite.serving.refusal import Refusal
 from martensite.serving.routes.context import fleet_of
 
@@ -16,9 +15,11 @@ async def read_document(request: Request, kind: type[T]) -> T:
     """The body of a request.
 
     Raises:
-        Refusal: 400, no such document; as `read_body`.
+        Refusal: 400, no such document; as `Body.read`.
     """
-    body = await read_body(request, fleet_of(request).config.limits)
+    with fleet_of(request).bodies.one() as coming:
+        body = await coming.read(request)
+    request.state.whole = True
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:

@@ -33,21 +33,26 @@ def explained(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)  # nobody reads it
     if not isinstance(error, Refusal):
-        log.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        log.error("%s %r: %s: %s", request.method, request.url.path[:200], type(error).__name__, error)
         error = Refusal(500, "an error of the server", "it is in the server's log")
     state, model = request.state, request.path_params.get("model", "")
     key, id = getattr(state, "key", ""), getattr(state, "id", "")
     fleet_of(request).observer.reply(Reply(model, "", error.status, error.value, key, id, 0, 0.0))
-    return refuse(error)
+    return refuse(error, whole=request.method == "GET" or getattr(state, "whole", False))
 
 
-def refuse(refusal: Refusal) -> Response:
-    """The answer to a request that is turned away."""
+def refuse(refusal: Refusal, whole: bool = True) -> Response:
+    """The answer to a request that is turned away.
+
+    Args:
+        refusal: Why.
+        whole: The request was read to its end; else the connection can't be used again.
+    """
     headers = {}
     if refusal.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after + 0.5)))
     if refusal.status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="martensite"'
-    if refusal.close:
+    if not whole:  # what comes yet is nobody's request
         headers["Connection"] = "close"
     return Response(to_json({"error": str(refusal)}), refusal.status, headers, "application/json")

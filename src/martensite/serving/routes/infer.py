@@ -7,19 +7,21 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from martensite.serving.body import read_body
+from martensite.serving.access import ApiKey
+from martensite.serving.body import Body
+from martensite.serving.fleet import Fleet
 from martensite.serving.line import Line
 from martensite.serving.observer import Reply
 from martensite.serving.outcome import Outcome
 from martensite.serving.protocol.documents import InferResponse
-from martensite.serving.protocol.request import HEADER_LENGTH, read_query
+from martensite.serving.protocol.request import HEADER_LENGTH, Query, read_query
 from martensite.serving.protocol.response import write_answer
 from martensite.serving.refusal import Refusal
 from martensite.serving.routes.context import admit, fleet_of, new_id
 from martensite.serving.routes.errors import ERRORS
 from martensite.serving.slot import Slot
 
-LARGE = 2**18  # bytes from which a body is read aside, so that small requests don't wait for it
+LARGE = 2**18  # bytes
 router = APIRouter(prefix="/v2/models", tags=["inference"], responses=ERRORS)
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -51,15 +53,20 @@ async def answer(request: Request, model: str, version: str | None) -> Response:
         Refusal: it isn't answered, with the status that says why.
         ClientDisconnect: the client went away before it was whole.
     """
-    began = time.perf_counter()
     fleet = fleet_of(request)
     key = admit(request, "infer", model)
     slot = fleet.slot(model)
-    body = await read_body(request, fleet.config.limits)
-    header = request.headers.get(HEADER_LENGTH)
+    with fleet.bodies.one() as body:
+        return await _answer(request, fleet, slot, key, version, body)
+
+
+async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, version: str | None, coming: Body) -> Response:
+    began, model = time.perf_counter(), slot.name
+    body = await coming.read(request)
+    request.state.whole = True
     line: Line | None = None
     try:
-        query = read_query(body, header) if len(body) < LARGE else await asyncio.to_thread(read_query, body, header)
+        query = await _read(fleet, body, request.headers.get(HEADER_LENGTH))
         id = request.state.id = query.id or new_id()
         line = slot.pick(version)
         x = line.accept(query, slot.config.outside)
@@ -86,6 +93,14 @@ async def answer(request: Request, model: str, version: str | None) -> Response:
     fleet.observer.reply(Reply(model, line.version, 200, "", key.name, id, len(x), seconds, near, outcome.gravest))
     headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
     return Response(content, 200, headers, "application/json" if head is None else "application/octet-stream")
+
+
+async def _read(fleet: Fleet, body: bytes, header: str | None) -> Query:
+    """The request in a body; a large one is read aside, so that small ones don't wait for it."""
+    if len(body) < LARGE:
+        return read_query(body, header)
+    async with fleet.bodies.parsing:
+        return await asyncio.to_thread(read_query, body, header, fleet.config.limits.text)
 
 
 def _parameters(slot: Slot, line: Line, outcome: Outcome, near: int) -> dict[str, Any]:
