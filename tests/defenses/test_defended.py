@@ -1,5 +1,6 @@
 """The defended model: what it answers, what an attack sees, and what makes the two agree."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -232,6 +233,10 @@ def test_rules_refuse_a_batch_and_name_the_rows():
     ):
         with pytest.raises(DataError, match=why):
             rules.check(bad)
+    for other in (">f4", "float16", "uint16", "int64", "bool"):
+        assert torch.equal(rules.check(np.ones((2, 3), other)), torch.ones(2, 3))
+    huge = rules.refusals(rules.check(np.full((1, 3), 1e300)))
+    assert "infinity" in huge[0]
     with pytest.raises(DataError, match="numbers"):
         InputRules(shape=(3,), size=5).check(torch.zeros(2, 3))
 

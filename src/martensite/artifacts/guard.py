@@ -1,6 +1,7 @@
 """The defences of a bundle: their configuration in model.json, what detectors learnt in a safetensors file beside it."""
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from martensite.models import Classifier
 from martensite.models.digest import model_digest
 
 DEFENCE = "defence.safetensors"
+# Of numbers. Beyond it detectors are not tried when a bundle is loaded: who altered it may have asked for terabytes.
+LARGEST_INPUT = 2**22
 CLEAN = "clean"  # the name of a detector's scores of clean data, beside its own tensors
 
 
@@ -74,7 +77,7 @@ def guard(manifest: Manifest, model: Classifier, content: bytes | None) -> Class
     if tensors:
         raise _odd(f"{min(tensors)} belongs to no detector")
     model = Defended(model, defence, fitted).eval()
-    if fitted and manifest.shape:
+    if fitted and manifest.shape and prod(manifest.shape) <= LARGEST_INPUT:
         try:
             model.respond(torch.full((2, *manifest.shape), manifest.box[0]))
         except (RuntimeError, KeyError, IndexError) as error:

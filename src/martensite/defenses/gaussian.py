@@ -4,7 +4,7 @@ import math
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import PositiveFloat
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import conv2d
 
@@ -25,7 +25,7 @@ class Gaussian(Transform):
     """
 
     kind: Literal["gaussian"] = "gaussian"
-    sigma: PositiveFloat = 0.7
+    sigma: float = Field(default=0.7, gt=0.0, le=10.0)
 
     differentiable: ClassVar = True
 

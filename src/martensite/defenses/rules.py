@@ -61,8 +61,10 @@ class InputRules(Config):
             raise DataError(f"the batch has {shape[0]} rows", f"1 to {self.rows} are taken at a time", "send fewer at a time")
         if prod(shape) > self.size:
             raise DataError(f"the batch has {prod(shape)} numbers", f"at most {self.size} are taken", "send fewer at a time")
-        with np.errstate(over="ignore"):
-            return torch.as_tensor(batch).to(torch.float32)
+        if not isinstance(batch, Tensor):
+            with np.errstate(over="ignore"):
+                batch = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
+        return torch.Tensor.to(batch, torch.float32)
 
     def refusals(self, x: Tensor) -> tuple[str | None, ...]:
         """For each row (n, *shape) why it can't be answered, or None."""

@@ -9,7 +9,7 @@ arXiv:1711.00117, sec. 3.2 (without their random choice of pixels); broken in At
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from martensite.core.rng import Streams
@@ -30,7 +30,7 @@ class TotalVariation(Transform):
 
     kind: Literal["total_variation"] = "total_variation"
     weight: PositiveFloat = Field(default=0.1, le=10.0)
-    steps: PositiveInt = 50
+    steps: int = Field(default=50, ge=1, le=10_000)
 
     differentiable: ClassVar = False
 

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from scipy.stats import binom
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -36,9 +36,9 @@ class Voting(Config):
     """
 
     sigma: PositiveFloat
-    votes: PositiveInt = 100
+    votes: int = Field(default=100, ge=1, le=1_000_000)
     alpha: float = Field(default=0.001, gt=0.0, lt=1.0)
-    gradient_draws: PositiveInt = 8
+    gradient_draws: int = Field(default=8, ge=1, le=1000)
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a vote that could never be clear."""
