@@ -85,7 +85,7 @@ def command(
         if json:
             print_json({"url": url, "models": names, "evidence": not asked.insecure_no_evidence})
         else:
-            show(plain(f"{url}/v2  ({', '.join(names)})  page: {url}/docs"))
+            show(plain(f"{url}/v2  ({', '.join(names)})  page: {url}/docs  monitor: {url}/ui"))
 
     serve(asked, started=started)
     return 0
