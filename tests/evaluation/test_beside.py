@@ -166,12 +166,14 @@ def test_a_norm_that_the_search_does_not_know_is_left_out(linear, data, threat):
 
 
 def test_clever_of_the_first_correct_samples(linear, data, margin, threat):
-    plan = Clever(batches=3, samples=4, limit=5)
+    plan = Clever(batches=3, samples=4, limit=5, radius=2.0)
     report = evaluate(linear, data, threat, Suite(name="k", attacks=ONE, clever=plan), seed=2)
     rows = (margin > 0).nonzero().flatten()[:5]
-    wanted = clever(linear, data.x[rows], data.y[rows], threat, batches=3, samples=4, seed=2)
+    wanted = clever(linear, data.x[rows], data.y[rows], threat.at(2 * threat.eps), batches=3, samples=4, seed=2)
     assert list(report.clever.scores) == wanted.tolist()
-    assert report.clever.radius == threat.eps
+    assert report.clever.radius == 2 * threat.eps
+    wide = plan.model_copy(update={"radius": 100.0})
+    assert evaluate(linear, data, threat, Suite(name="k", attacks=ONE, clever=wide)).clever.radius == 1.0  # the box
     assert report.clever.mean == pytest.approx(float(wanted.mean()))
 
 

@@ -56,8 +56,8 @@ class Dataset:
     def digest(self) -> str:
         """``"sha256:..."`` of shape, inputs and labels: the same samples in the same order have the same digest anywhere."""
         hasher = hashlib.sha256(f"martensite-data-1 {tuple(self.x.shape)} {self.classes} ".encode())
-        hasher.update(self.x.numpy().astype("<f4", copy=False).tobytes())
-        hasher.update(self.y.numpy().astype("<i8", copy=False).tobytes())
+        hasher.update(self.x.numpy().astype("<f4", copy=False).data)  # contiguous; hashed where it lies
+        hasher.update(self.y.numpy().astype("<i8", copy=False).data)
         return "sha256:" + hasher.hexdigest()
 
     def subset(self, index: Tensor | slice, split: str | None = None) -> "Dataset":

@@ -8,7 +8,7 @@ The largest gradient norm in each batch of random points follows a reverse Weibu
 from statistics import fmean, median
 
 import torch
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 from scipy.stats import weibull_max
 from torch import Tensor
 
@@ -28,11 +28,14 @@ class Clever(Config):
         batches: See `clever`.
         samples: See `clever`.
         limit: Scores: of the first so many samples that are correct. Each costs batches * samples passes a class.
+        radius: In which gradients are looked at, in multiples of the threat model's eps, never wider than the box: no score is
+            larger, so one of eps itself would say nothing of models that withstand it.
     """
 
     batches: PositiveInt = 10
     samples: PositiveInt = 32
     limit: PositiveInt = 20
+    radius: PositiveFloat = 3.0
 
 
 class CleverSummary(Config):
@@ -57,8 +60,9 @@ def clever_summary(plan: Clever, model: Classifier, x: Tensor, y: Tensor, threat
     Raises:
         ThreatError: L0.
     """
-    scores = clever(model, x, y, threat, batches=plan.batches, samples=plan.samples, seed=seed).tolist()
-    return CleverSummary(radius=threat.eps, scores=tuple(scores), mean=fmean(scores), median=median(scores))
+    wide = threat.at(min(plan.radius * threat.eps, threat.ball.diameter(x[0].numel(), threat.box)))
+    scores = clever(model, x, y, wide, batches=plan.batches, samples=plan.samples, seed=seed).tolist()
+    return CleverSummary(radius=wide.eps, scores=tuple(scores), mean=fmean(scores), median=median(scores))
 
 
 def clever(

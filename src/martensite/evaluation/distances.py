@@ -3,11 +3,14 @@
 from math import inf, isfinite
 from statistics import fmean
 
+import torch
 from torch import Tensor
 
 from martensite.core.config import Config
 from martensite.evaluation.rate import CurvePoint
 from martensite.threat import Norm, ThreatModel
+
+AT_ONCE = 1000  # inputs: memory must not grow with their number
 
 
 class DistanceSummary(Config):
@@ -52,7 +55,7 @@ class NormRow(Config):
 def summarise_distances(nearest: Tensor, correct: Tensor, x: Tensor, threat: ThreatModel) -> DistanceSummary:
     """Summarise distances (n,), infinite where no adversarial was found, of inputs (n, *d)."""
     values = nearest[correct].tolist()
-    norms = threat.distance(x[correct].new_zeros(x[correct].shape), x[correct]).double().tolist()
+    norms = [norm for rows in torch.split(correct.nonzero().flatten(), AT_ONCE) for norm in _norms(x[rows], threat)]
     whole = bool(values) and all(map(isfinite, values))
     middle = _median(values)
     ratios = [value / norm for value, norm in zip(values, norms, strict=True) if norm > 0]
@@ -63,6 +66,11 @@ def summarise_distances(nearest: Tensor, correct: Tensor, x: Tensor, threat: Thr
         mean=fmean(values) if whole else None,
         empirical_robustness=fmean(ratios) if whole and ratios else None,
     )
+
+
+def _norms(x: Tensor, threat: ThreatModel) -> list[float]:
+    found: list[float] = threat.distance(torch.zeros_like(x), x).double().tolist()
+    return found
 
 
 def _median(values: list[float]) -> float:
