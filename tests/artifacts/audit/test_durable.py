@@ -123,6 +123,15 @@ def test_a_full_disk(small_disk):
         assert log.size == told[-1]
 
 
+def test_threads_make_a_log_at_once(tmp_path):
+    def made(n):
+        with AuditLog(tmp_path / f"{n % 3}.db") as log:
+            return n % 3, log.identity
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(made, range(6)))) == 3
+
+
 def test_a_folder_that_is_no_place(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="can't be written"):

@@ -26,6 +26,7 @@ from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, 
 NEWEST = "0002"  # the last migration
 PATIENCE = 60.0  # seconds to wait for other writers
 LOCK = 0x6D617274656E7369  # PostgreSQL's advisory lock of the log: "martensi"
+_migrating = threading.Lock()  # alembic keeps what it is about in globals
 PRAGMAS = ("synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF", "recursive_triggers=ON")
 
 
@@ -107,7 +108,7 @@ class Database:
 
         if self.sqlite:
             self._make_file()
-        with self.writing(checked=False) as connection:
+        with _migrating, self.writing(checked=False) as connection:
             if self.version(connection) == NEWEST:
                 return False
             config = Config()
