@@ -73,6 +73,11 @@ def files(tmp_path):
         "by-tree.joblib": head + b"csklearn.neighbors._kd_tree\nnewObj\n" + WRAPPER + b"\x85R" + whole + b"b" + after,
         "by-tensor.joblib": head + b"ctorch._tensor\n_rebuild_from_type_v2\n(" + WRAPPER + WRAPPER + started + b"t}tR" + whole
         + b"b" + after,
+        "by-mask.joblib": head + b"cnumpy.ma.core\n_mareconstruct\n(" + WRAPPER + ARRAY + shape(0) + text("i1") + b"tR" + whole
+        + b"b" + after,
+        "by-tag.joblib": head + b"ctorch.jit._pickle\nrestore_type_tag\n" + NEW + text("x") + b"\x86R" + whole + b"b" + after,
+        "tagged-state.joblib": head + NEW + b"}q\x63" + pairs(0) + b"ctorch.jit._pickle\nrestore_type_tag\nh\x63" + text("x")
+        + b"\x86R(" + text("shape") + shape(17) + b"u0b" + after,
         "from-memo.joblib": head + NEW + whole + b"q\x630h\x63b" + after,
         "by-memo.joblib": head + NEW + b"}q\x63" + pairs(0) + b"h\x63(" + text("shape") + shape(17) + b"u0b" + after,
         "crowded.joblib": head + NEW + b"}" + pairs(0) + b"(" + b"".join(text(f"k{n}") + b"N" for n in range(40)) + b"u("
@@ -108,6 +113,7 @@ def load(path):
 
 
 NAMES = (
+    "by-mask.joblib", "by-tag.joblib", "tagged-state.joblib",
     "by-newobj.joblib", "by-tree.joblib", "by-tensor.joblib", "from-memo.joblib", "by-memo.joblib", "crowded.joblib",
     "made-key.joblib", "long-text.joblib", "padding.joblib", "default.joblib", "objects.joblib", "array.pkl", "legacy.pt",
     "legacy.pkl", "legacy-later.pkl", "characters.pkl", "wide.pkl", "turned.pkl", "last.pkl",

@@ -8,17 +8,19 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from martensite.artifacts.scan.symbols import Global, Made, State
+from martensite.artifacts.scan.symbols import UNKNOWN, Global, Made, State
 
 if TYPE_CHECKING:
     from martensite.artifacts.scan.machine import Machine
 
 WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 PICKLE = -1  # a whole pickle follows
-# Makers that give an instance of the class that is their first argument.
-BY_CLASS = {"copyreg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__", "numpy._core.multiarray._reconstruct",
-            "numpy.core.multiarray._reconstruct"}  # fmt: skip
-VAGUE = {"torch._tensor._rebuild_from_type_v2"}  # and of which nothing can be said
+# Functions among what is harmless that give an instance of the class that is their first argument, and those that may give one of
+# their arguments itself, under which name it can be changed unseen.
+OF_CLASS = {"_reconstructor", "__newobj__", "__newobj_ex__", "_reconstruct", "_mareconstruct", "_new_Index", "_new_DatetimeIndex",
+            "newObj"}  # fmt: skip
+ALIASES = {"restore_type_tag", "build_intlist", "build_doublelist", "build_boollist", "build_tensorlist", "scalar", "encode",
+           "_rebuild_from_type_v2"}  # fmt: skip
 PLAIN, OBJECT, TEXT, STRUCT = 0, 63, 8, 16  # flags of dtypes (numpy's ndarraytypes.h): which hold objects, and so are pickled
 
 
@@ -31,14 +33,14 @@ def following(machine: "Machine", target: Any, state: Any) -> int | None:
         return None
     if str(made) != WRAPPER:
         return 0 if made.module.split(".")[0] != "joblib" else None
-    if not isinstance(state, State) or not state.certain or machine.vague:
-        return None
+    if not isinstance(state, State) or not state.certain or machine.vague or machine.state_of(target) is not UNKNOWN:
+        return None  # what joblib wrote is made once, of constants
     shape, size = state.items.get("shape"), _item_size(machine, state.items.get("dtype"))
     if size == PICKLE:
         return PICKLE
     if size is None or not isinstance(shape, tuple) or not all(type(axis) is int and 0 <= axis < 2**62 for axis in shape):
         return None
-    if "numpy_array_alignment_bytes" not in state.items and not _bare(target):
+    if "numpy_array_alignment_bytes" not in state.items and not _bare(machine, target):
         return None  # its constructor may have set a default
     padding = 0
     if state.items.get("numpy_array_alignment_bytes") is not None:
@@ -46,21 +48,27 @@ def following(machine: "Machine", target: Any, state: Any) -> int | None:
     return padding + math.prod(shape) * size
 
 
+def may_alias(value: Any) -> bool:
+    """Whether this may be another name of something that is known already."""
+    return isinstance(value, Made) and value.by.name in ALIASES
+
+
 def _class_of(target: Any) -> Global | None:
     """Of what class the target is; None: nobody knows."""
     if isinstance(target, Global):
         return target
-    if not isinstance(target, Made) or str(target.by) in VAGUE:
+    if not isinstance(target, Made) or may_alias(target):
         return None
-    if str(target.by) not in BY_CLASS and target.by.name != "newObj":
+    if target.by.name not in OF_CLASS:
         return target.by
     first = target.arguments[0] if isinstance(target.arguments, tuple) and target.arguments else None
     return first if isinstance(first, Global) else None
 
 
-def _bare(target: Made) -> bool:
-    """Whether no constructor ran: an object as ``cls.__new__(cls)`` leaves it."""
-    return str(target.by) in BY_CLASS or target.by.name == "newObj" or target.arguments == ()
+def _bare(machine: "Machine", target: Made) -> bool:
+    """Whether it has no attribute yet: no constructor ran, and nothing else had it in its hands."""
+    untouched = target.by.name in OF_CLASS or target.arguments == ()
+    return untouched and not any(one.name in ALIASES for one in machine.found.imports)
 
 
 def _item_size(machine: "Machine", dtype: object) -> int | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from martensite.artifacts.scan.joblib_arrays import PICKLE
+from martensite.artifacts.scan.joblib_arrays import PICKLE, may_alias
 from martensite.artifacts.scan.record import Walk
 from martensite.artifacts.scan.source import Reader, Source
 from martensite.artifacts.scan.symbols import BLOB, COLLECTION, MARK, TEXT, UNKNOWN, Global, Made, State
@@ -231,11 +231,13 @@ class Machine:
         self.act()
         target = self.stack[-1] if self.stack else UNKNOWN
         note(self.found.builds, target if isinstance(target, Global) else "state")
-        if isinstance(target, Made) and str(target.by) == "numpy.dtype" and len(self.states) < KEPT:
+        if isinstance(target, Made) and target.by.name == "dtype" and len(self.states) < LARGEST_MEMO:
             self.states[id(target)] = (target, state)
-        elif target is UNKNOWN or isinstance(target, State):
+        if target is UNKNOWN or isinstance(target, State) or may_alias(target):
             self.vague = True
         count = self.skip(self, target, state) if self.skip is not None else 0
+        if self.wrapped and isinstance(target, Made) and len(self.states) < LARGEST_MEMO:
+            self.states.setdefault(id(target), (target, state))
         if count == 0:
             return
         self.found.arrays += 1

@@ -4,6 +4,7 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
+from martensite.artifacts.scan.joblib_arrays import may_alias
 from martensite.artifacts.scan.machine import LONGEST_NAME, SMALL, Machine, note
 from martensite.artifacts.scan.symbols import BLOB, COLLECTION, MARK, TEXT, UNKNOWN, Global, State
 
@@ -162,7 +163,7 @@ def _fill(machine: Machine, items: list[Any]) -> None:
     target = machine.stack[-1] if machine.stack else UNKNOWN
     if isinstance(target, Global):
         note(machine.found.builds, target)
-    if target is UNKNOWN:  # perhaps a dict that is known by another way
+    if target is UNKNOWN or may_alias(target):  # perhaps a dict that is known by another way
         machine.vague = True
     if isinstance(target, State):
         for key, value in zip(items[::2], items[1::2], strict=False):
