@@ -104,9 +104,8 @@ def main() -> int:
     inside = "unknown" if found.inside is None else f"{found.inside:.2f} s"
     print(f"p99 {found.p99:.2f} s at the client, {inside} in the server in its last minute; audit records lost: {found.lost}")
     first, last = (one / 2**20 for one in (found.memory[0], found.memory[-1]))
-    print(
-        f"memory {first:.0f} -> {last:.0f} MiB, grown {found.grown / 2**20:+.1f} MiB; wrong {len(found.wrong)}; exit code {found.code}"
-    )
+    grown = found.grown / 2**20
+    print(f"memory {first:.0f} -> {last:.0f} MiB, grown {grown:+.1f} MiB; wrong {len(found.wrong)}; exit code {found.code}")
     for one, n in Counter(found.wrong).most_common(5):
         print(f"  {n} x {one}")
     print("GOOD" if found.good else "NOT GOOD")

@@ -193,7 +193,7 @@ def percent(value: float | None) -> str:
 
 def number(value: float | None) -> str:
     """Three digits."""
-    return NONE if value is None or not isfinite(value) else f"{value:.3g}"
+    return NONE if value is None or not isfinite(value) else f"{value + 0.0:.3g}"
 
 
 def duration(seconds: float | None) -> str:

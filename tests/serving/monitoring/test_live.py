@@ -222,3 +222,19 @@ class TestHour:
         model = live.snapshot().models[0]
         assert (model.versions[0].alarms.flagged_hour[-1], sum(model.versions[0].alarms.flagged_hour)) == (1, 1)
         assert model.traffic.errors_history[-6:] == (1, 0, 0, 0, 0, 0)
+
+
+def test_a_picture_is_drawn_once_and_while_nobody_waits(live, monkeypatch):
+    from martensite.serving.monitoring import figures
+
+    locked = []
+
+    def draw(x, box):
+        locked.append(live.lock.locked())
+        return "data:,"
+
+    monkeypatch.setattr(figures, "picture", draw)
+    live.batch(batch(decisions=("flagged", "flagged")))
+    for _ in range(3):
+        assert [one.picture for one in live.snapshot().models[0].versions[0].flagged] == ["data:,"] * 2
+    assert locked == [False, False]

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from martensite.serving.monitoring.drift.watch import DriftWatch
 from martensite.serving.monitoring.labels import Accuracy, Answers
 from martensite.serving.monitoring.lately import Lately
+from martensite.serving.monitoring.picture import picture
 from martensite.serving.monitoring.snapshot import State
 from martensite.serving.monitoring.tally import Tally
 from martensite.serving.observer import Batch
@@ -26,7 +28,12 @@ STAGES = ("wait", "compute")
 
 @dataclass(frozen=True)
 class Caught:
-    """A flagged input, as it is remembered."""
+    """A flagged input, as it is remembered.
+
+    Attributes:
+        x: (*d); None: inputs are not kept.
+        box: In which it lies.
+    """
 
     time: float
     id: str
@@ -38,6 +45,12 @@ class Caught:
     score: float
     decision: str
     x: npt.NDArray[np.float32] | None
+    box: tuple[float, float] = (0.0, 1.0)
+
+    @cached_property
+    def picture(self) -> str:
+        """Of it, drawn once; ``""``: it is no picture, or isn't kept."""
+        return "" if self.x is None else picture(self.x, self.box)
 
 
 @dataclass(frozen=True)
@@ -151,6 +164,7 @@ class VersionFigures:
                     float(batch.score[row]),
                     batch.decisions[row],
                     batch.x[row].copy() if keep else None,
+                    (0.0, 1.0) if self.loaded is None else self.loaded.manifest.box,
                 )
             )
 

@@ -150,7 +150,11 @@ class Live(Observer):
             self.alerts.appendleft(alert)
 
     def snapshot(self) -> Snapshot:
-        """Everything, at this moment."""
+        """Everything, at this moment. Pictures are drawn before the lock is taken, under which nobody is answered."""
+        with self.lock:
+            caught = [one for model in self.models.values() for version in model.versions.values() for one in version.caught]
+        for one in caught:
+            one.picture  # noqa: B018  # drawn, and kept
         with self.lock:
             return show(self, self._clock())
 

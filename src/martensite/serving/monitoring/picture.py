@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-LARGEST = 160  # pixels of the longer side; a larger picture is shrunk
+LARGEST = 112  # pixels of the longer side; a larger picture is shrunk
 
 
 def picture(x: npt.NDArray[np.float32], box: tuple[float, float]) -> str:

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from martensite.serving.monitoring.figures import LATENCIES, ModelFigures, VersionFigures
-from martensite.serving.monitoring.picture import picture
 from martensite.serving.monitoring.snapshot import Alarms, Drift, Evidence, Flagged, Model, Snapshot, Traffic, Version
 from martensite.serving.monitoring.standing import LOADING, stand
 from martensite.serving.monitoring.tally import joined
@@ -80,7 +79,6 @@ def _model(model: ModelFigures, live: "Live", moment: float) -> Model:
 def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Version:
     samples, flagged, confidence = version.lately.sums(moment)
     manifest = version.loaded.manifest if version.loaded is not None else None
-    box = (0.0, 1.0) if manifest is None else manifest.box
     names = () if manifest is None else manifest.class_names or tuple(str(one) for one in range(manifest.classes))
     return Version(
         version=version.version,
@@ -113,7 +111,7 @@ def _version(version: VersionFigures, model: ModelFigures, moment: float) -> Ver
                 p_value=one.p_value,
                 score=one.score,
                 decision=one.decision,
-                picture="" if one.x is None else picture(one.x, box),
+                picture=one.picture,
             )
             for one in reversed(version.caught)
         ),

@@ -1,5 +1,7 @@
 """What the monitors know: a record for keys of the scope ``monitor``, and a page that draws it."""
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
@@ -16,8 +18,9 @@ router = APIRouter(tags=["monitoring"])
 async def monitor(request: Request) -> Response:
     """Traffic, decisions, drift, alerts, evidence and what was flagged, as they are now."""
     admit(request, "monitor")
-    record = fleet_of(request).live.snapshot()
-    return Response(record.model_dump_json(), 200, {"Cache-Control": "no-store"}, "application/json")
+    live = fleet_of(request).live
+    content = await asyncio.to_thread(lambda: live.snapshot().model_dump_json())
+    return Response(content, 200, {"Cache-Control": "no-store"}, "application/json")
 
 
 @router.get("/ui", include_in_schema=False)

@@ -73,7 +73,7 @@ export function drift(version, now) {
         h("div", {}, h("strong", {}, sentence(test.about)), " ", aside(TESTS[test.name] ?? test.name), test.detail ? h("span", { class: "aside detail" }, test.detail) : null),
         against(test.history, test.alarm),
         h("div", { class: "n" }, mark(test.alarm ? "ALARM" : test.statistic === null ? "WAITS" : "CALM", test.alarm ? "fail" : test.statistic === null ? "" : "pass"),
-          aside(figures(test)), test.p_value === null ? null : aside(`p ${pValue(test.p_value)}`), test.alarm && test.since !== null ? aside(ago(test.since, now)) : null)))),
+          aside(figures(test)), test.p_value === null ? null : aside(`p ${pValue(test.p_value)}`), test.alarm && test.since !== null ? aside(`rang ${ago(test.since, now)}`) : null)))),
     accuracy(found));
 }
 

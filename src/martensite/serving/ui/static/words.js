@@ -29,7 +29,7 @@ export function pValue(p) {
 }
 
 export const number = (value) =>
-  value === null || value === undefined || Number.isNaN(value) ? NONE : Number(value.toPrecision(3)).toString();
+  value === null || value === undefined || Number.isNaN(value) ? NONE : (Number(value.toPrecision(3)) + 0).toString();
 
 /** A length of time as two parts: figure and unit. */
 export function duration(seconds) {
