@@ -9,11 +9,12 @@ from torch import nn
 from martensite.attacks import EOT, FGSM, FMN, PGD, Square
 from martensite.attacks.canaries import Noisy, Saturated
 from martensite.data import Dataset
+from martensite.defenses import Defence, defend
 from martensite.evaluation import Suite, evaluate
 from martensite.evaluation.canaries import linear_canary
 from martensite.evaluation.evaluate import try_suite
 from martensite.evaluation.suite import load_suite
-from martensite.models import Access, Classifier
+from martensite.models import Access, BlackBox, Classifier
 from martensite.threat import ThreatModel
 
 STRONG = PGD(steps=10, loss="margin")
@@ -172,3 +173,24 @@ def test_a_suite_that_sees_nothing_fails_them(linear, data, threat):
     ]
     assert [one.name for one in report.invalid] == ["canary_masked"]
     assert report.robust_accuracy.count == int(evaluate(linear, data, threat, suite(STRONG)).robust_accuracy.count)
+
+
+def test_a_defended_model_that_nobody_attacked_adaptively_is_no_evidence(linear, data, threat):
+    """The rule alone; what adaptive attacks are is tested with the defences."""
+    queried = BlackBox(lambda x: linear(torch.from_numpy(x)).detach().numpy(), 2, defended=("jpeg",))
+    few = data.subset(slice(0, 10))
+    report = evaluate(queried, few, threat, suite(Square(queries=20)))
+    (found,) = [one for one in report.diagnostics if one.name == "not_adaptive"]
+    assert found.severity == "invalid"
+    assert "jpeg" in found.evidence
+    bare = BlackBox(queried.predict, 2)
+    assert "not_adaptive" not in findings(evaluate(bare, few, threat, suite(Square(queries=20))))
+
+
+def test_a_defended_network_is_judged_by_the_same_rule(linear, data, threat):
+    bits = defend(linear, Defence(transforms=({"kind": "bit_depth", "bits": 6},)))
+    few = data.subset(slice(0, 10))
+    through = evaluate(bits, few, threat, suite(PGD(steps=2)))
+    assert "not_adaptive" not in findings(through)
+    around = evaluate(bits, few, threat, suite(PGD(steps=2)), adaptive=False)
+    assert findings(around)["not_adaptive"] == "invalid"
