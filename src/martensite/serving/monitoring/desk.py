@@ -12,7 +12,7 @@ import numpy.typing as npt
 from martensite.serving.monitoring.drift.watch import DriftWatch
 
 PART = 1024  # samples that are looked at together
-LONGEST = 5.0  # seconds of rest at once
+SHORTEST, LONGEST = 0.2, 5.0  # seconds of rest at once: many samples together cost less
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Desk:
             with self._news:
                 self._busy = False
                 self._news.notify_all()
-                rest = time.monotonic() + min(took * (1.0 / self._budget - 1.0), LONGEST)
+                rest = time.monotonic() + min(max(took * (1.0 / self._budget - 1.0), SHORTEST), LONGEST)
                 while not self._closed and (left := rest - time.monotonic()) > 0:
                     self._news.wait(left)
 

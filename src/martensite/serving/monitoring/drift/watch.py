@@ -55,7 +55,7 @@ class DriftWatch:
         self._working = threading.Lock()
         self._owed: deque[tuple[npt.NDArray[np.bool_], float]] = deque()
         self.samples = 0
-        self._shown = self._record()
+        self._shown, self._stale = self._record(), False
 
     def see(self, x: Floats, logits: Floats, p_value: npt.NDArray[np.float64], moment: float) -> None:
         """Look at samples.
@@ -85,7 +85,7 @@ class DriftWatch:
             self._windows.add(features, logits.argmax(1), moment)
             if embeddings is not None:
                 self._windows.add_embeddings(embeddings, moment)
-            self._shown = self._record()
+            self._stale = True
         self._settle()
 
     def label(self, correct: npt.NDArray[np.bool_], moment: float) -> None:
@@ -94,7 +94,13 @@ class DriftWatch:
         self._settle()
 
     def show(self) -> Drift:
-        """How it stood after the last look. Never waits."""
+        """How it stands; while samples are looked at, how it stood before. Never waits."""
+        if self._stale and self._working.acquire(blocking=False):
+            try:
+                self._shown, self._stale = self._record(), False
+            finally:
+                self._working.release()
+            self._settle()
         return self._shown
 
     def _settle(self) -> None:
@@ -104,7 +110,7 @@ class DriftWatch:
                 while self._owed:
                     correct, moment = self._owed.popleft()
                     self._errors.add((~correct).astype(np.float64), moment)
-                self._shown = self._record()
+                self._stale = True
             finally:
                 self._working.release()
 
