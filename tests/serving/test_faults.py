@@ -1,5 +1,6 @@
 """Clients that misbehave, on a real socket: each is turned away, and the next one is answered."""
 
+import contextlib
 import json
 import socket
 import ssl
@@ -64,6 +65,32 @@ def test_a_head_that_never_ends_is_closed(listening, alive):
         assert read_all(slow) == b""
         assert read_all(silent) == b""
     alive(server)
+
+
+@pytest.mark.parametrize(
+    "endless", [b"X: " + b"a" * 400_000, b"".join(b"X%d: y\r\n" % i for i in range(20_000)) + b"\r\n"], ids=["one", "many"]
+)
+def test_a_head_that_is_too_long_is_431_and_nobody_is_asked(listening, alive, endless):
+    asked = []
+
+    class Hears(Observer):
+        def reply(self, reply):
+            asked.append(reply)
+
+    server = listening(None, Hears())
+    with connect(server) as client:
+        with contextlib.suppress(OSError):  # it may close before all is sent
+            client.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: 127.0.0.1\r\n" + endless)
+        assert read_all(client).startswith(b"HTTP/1.1 431 ")
+    assert asked == []
+    alive(server)
+
+
+def test_a_head_of_many_kilobytes_is_taken(listening):
+    server = listening()
+    with connect(server) as client:
+        client.sendall(head(len(body()), X_Trace="a" * 30_000) + body())
+        assert b"200 OK" in read_all(client)
 
 
 def test_a_second_request_on_a_connection_has_a_deadline_of_its_own(listening, alive):

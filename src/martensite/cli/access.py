@@ -36,7 +36,9 @@ def new(
     keys: File,
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="SCOPE", help="infer, metadata, feedback or admin; may repeat. Default: infer and metadata."),
+        typer.Option(
+            metavar="SCOPE", help="infer, metadata, feedback, monitor or admin; may repeat. Default: infer and metadata."
+        ),
     ] = None,
     model: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A model that it may ask; may repeat. Default: all.")

@@ -60,10 +60,10 @@ class _Lines(logging.Handler):
 
 
 def talk() -> None:
-    """The server's own lines, and uvicorn's complaints, on stderr."""
+    """The server's own lines on stderr, and uvicorn's errors: its warnings any stranger can write, until the disk is full."""
     lines = _Lines()
     lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for name, level in (("martensite", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in (("martensite", logging.INFO), ("uvicorn", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.setLevel(level)
         if not any(isinstance(one, _Lines) for one in logger.handlers):
