@@ -2,6 +2,7 @@
 
 import io
 import resource
+import struct
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -74,6 +75,12 @@ b"h\0", b"q\0",
 @given(st.lists(st.sampled_from(OPCODES), max_size=40))
 def test_opcodes_in_any_order(codes):
     judged(b"\x80\x04" + b"".join(codes))
+
+
+def test_a_wide_size_that_is_cut_off():
+    """Found by `make fuzz`: a local header whose ZIP64 field ends with the file."""
+    header = struct.pack("<4sHHHHHIIIHH", b"PK\3\4", 45, 0, 0, 0, 0, 0, 0xFFFFFFFF, 0xFFFFFFFF, 1, 20)
+    judged(header + b"a" + struct.pack("<HH", 1, 16) + b"\1" * 11)
 
 
 def test_memory_stays_bounded(tmp_path):

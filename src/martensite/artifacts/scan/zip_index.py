@@ -114,7 +114,8 @@ def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
     while place + 4 <= len(extra):
         kind, size = struct.unpack("<HH", extra[place : place + 4])
         if kind == 1:
-            found = [number for (number,) in struct.iter_unpack("<Q", extra[place + 4 : place + 4 + size // 8 * 8])]
+            body = extra[place + 4 : place + 4 + size]  # which a cut file cuts, too
+            found = [number for (number,) in struct.iter_unpack("<Q", body[: len(body) // 8 * 8])]
             break
         place += 4 + size
     return tuple(found.pop(0) if value == UNSET32 and found else value for value in values)
