@@ -432,7 +432,10 @@ def test_an_index_names_the_stream(model, x, y):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("given", [torch.float16, torch.float32, torch.float64])
 def test_any_precision(dtype, given):
-    model = Classifier(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)), 3, mean=0.5, std=0.25)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+    model = Classifier(net, 3, mean=0.5, std=0.25)
     model.to(dtype)
     x = torch.rand(20, 1, 6, 6, generator=torch.Generator().manual_seed(3)).to(given)
     with torch.no_grad():
