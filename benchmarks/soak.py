@@ -243,18 +243,19 @@ class Connection:
     def __init__(self, server: Server, found: Soak) -> None:
         self._server, self._found = server, found
         self._pipe: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._fresh = True
 
     async def ask(self, request: bytes, labels: list[int | None]) -> int:
         """The status of the answer; 0: there was none. What isn't right is noted."""
         try:
             async with asyncio.timeout(PATIENCE):
-                if self._pipe is None:
-                    self._pipe = await asyncio.open_connection(*self._server.address)
-                reader, writer = self._pipe
-                writer.write(request)
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-                length = int(head.partition("content-length:")[2].partition("\r\n")[0])
-                body = await reader.readexactly(length)
+                try:
+                    head, body = await self._exchange(request)
+                except (ConnectionError, asyncio.IncompleteReadError) as error:
+                    if self._fresh or getattr(error, "partial", b""):
+                        raise
+                    self.close()  # it was idle for too long, and closed while this was on its way: any client asks again
+                    head, body = await self._exchange(request)
         except (OSError, EOFError, ValueError, TimeoutError, asyncio.LimitOverrunError) as error:
             self.close()
             self._found.wrong.append(f"no answer: {type(error).__name__}: {error}")
@@ -272,6 +273,15 @@ class Connection:
         if "connection: close" in head:
             self.close()
         return status
+
+    async def _exchange(self, request: bytes) -> tuple[str, bytes]:
+        self._fresh = self._pipe is None
+        if self._pipe is None:
+            self._pipe = await asyncio.open_connection(*self._server.address)
+        reader, writer = self._pipe
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        return head, await reader.readexactly(int(head.partition("content-length:")[2].partition("\r\n")[0]))
 
     def close(self) -> None:
         """Leave."""

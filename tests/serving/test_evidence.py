@@ -288,3 +288,16 @@ def test_evidence_is_waived_by_an_explicit_choice_on_this_machine_only(served, h
     assert "development" in server.get("/v2/models/tiny").json()["parameters"]["evidence"]
     with pytest.raises(ConfigError, match="for development"):
         here.config(insecure_no_evidence=True, host="0.0.0.0", access={"open": True})
+
+
+def test_a_bundle_that_is_refused_while_another_serves_is_told_by_its_own_name(served, here, caplog):
+    client = served()
+    flip(here.one / "model.safetensors")
+    (watched,) = client.fleet._watches
+    watched.look(True)
+    assert client.fleet.slots["tiny"].reason == ""
+    (line,) = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert str(here.one / "model.safetensors") in line
+    assert "martensite-serve-" not in line
+    (model,) = client.fleet.live.snapshot().models
+    assert [one.mark for one in model.standing.reasons][:2] == ["PASS", "REFUSED"]

@@ -61,8 +61,10 @@ def _figures(model: Model, version: Version | None) -> Table:
     traffic, alarms = model.traffic, version.alarms if version is not None else None
     asked = traffic.requests_per_second
     table = Table.grid(padding=(0, 2))
-    for side in ("left", "right", "left", "left"):
-        table.add_column(justify="right" if side == "right" else "left", no_wrap=True)
+    table.add_column(no_wrap=True, min_width=12)
+    table.add_column(no_wrap=True, min_width=8, justify="right")
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
     batch = "" if traffic.batch is None else f", {traffic.batch:.1f} a batch"
     samples = f"{rate(traffic.samples_per_second)} samples/s{batch}, queue {traffic.queued}"
     wrong = f"{percent(traffic.errors_per_second / asked if asked else None)} of requests"

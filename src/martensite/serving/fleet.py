@@ -1,7 +1,6 @@
 """All that a server serves, and the watch over it: new bundles are loaded, evidence is judged again, keys are read anew."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -174,8 +173,10 @@ class _Watched:
         settled, self._settling = files == self._settling, files
         changed = self.slot.config.reload == "watch" and files != self._loaded and settled  # nobody is writing it any more
         if asked or changed or (self._refused and papers != self._evidence):
-            with contextlib.suppress(MartensiteError):  # the observers were told, and the old version goes on
+            try:
                 self.load()
+            except MartensiteError as error:  # the old version, if there is one, goes on
+                log.error("%s, %s: %s", self.slot.name, self.route, error)
         case = self.source.case
         if self.route not in self.slot.lines or case is None:
             return

@@ -144,6 +144,10 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
             dates={} if case is None else case.dates(sealed, subject),
             verified=verified,
         )
+    except MartensiteError as error:
+        sealed.drop()
+        # Told is the bundle that was given: nobody knows the copy, which is gone.
+        raise type(error)(error.value.replace(str(sealed.bundle), str(source)), error.rule, error.remedy) from None
     except BaseException:
         sealed.drop()
         raise

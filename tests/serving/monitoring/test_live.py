@@ -114,6 +114,9 @@ class TestLive:
     def test_a_refused_version_beside_one_that_serves_is_no_trouble(self, live):
         live.change(Change("m", "", "", "refused", "bad signature"))
         assert live.snapshot().models[0].ready
+        assert "bad signature" in live.snapshot().models[0].standing.reasons[1].text
+        live.change(Change("m", "2", "sha256:b", "serving"))
+        assert "bad signature" not in live.snapshot().model_dump_json()
         other = Live(Monitoring(), ["m"])
         other.change(Change("m", "", "", "refused", "bad signature"))
         assert other.snapshot().models[0].reason == "bad signature"

@@ -88,3 +88,9 @@ def test_everything_that_bears_on_trust_is_a_reason():
 )
 def test_how_long_ago(seconds, text):
     assert ago(NOW - seconds, NOW) == text
+
+
+def test_a_new_version_that_was_refused_is_told_beside_the_old_one():
+    found = stand("m", "", [version()], [], None, NOW, "defence.safetensors was altered")
+    assert (found.word, found.tone) == ("Serving", "pass")
+    assert any(one.mark == "REFUSED" and "defence.safetensors was altered" in one.text for one in found.reasons)

@@ -182,6 +182,7 @@ class ModelFigures:
         minutes: Latency of each of the last hour's minutes that had any, the latest last, with the minute since 1970.
         answers: That labels may come for.
         trouble: Why no version serves.
+        refused: Why the version that was to take the place of one that serves didn't.
     """
 
     name: str
@@ -197,6 +198,7 @@ class ModelFigures:
     suspicious: int = 0
     loads: Counter[str] = field(default_factory=Counter)
     trouble: str = ""
+    refused: str = ""
 
     def answered(self, moment: float, status: int, samples: int, seconds: float) -> None:
         """Count a request."""

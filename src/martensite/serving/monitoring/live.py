@@ -100,8 +100,11 @@ class Live(Observer):
             known = model.versions.get(change.route)
             if change.state == "refused":
                 model.trouble = change.reason if known is None else ""
+                model.refused = "" if known is None else change.reason
                 return
             model.trouble = ""
+            if change.state == "serving" and (known is None or known.loaded is not change.loaded):
+                model.refused = ""
             if change.state == "out" and known is not None:
                 known.state, known.reason, known.since = "out", change.reason, moment
             elif known is not None and known.digest == change.digest and known.loaded is change.loaded:

@@ -70,7 +70,7 @@ def _model(model: ModelFigures, live: "Live", moment: float) -> Model:
         name=model.name,
         ready=ready,
         reason=reason,
-        standing=stand(model.name, reason, versions, tuple(live.alerts), live.audit_lost(), moment),
+        standing=stand(model.name, reason, versions, tuple(live.alerts), live.audit_lost(), moment, model.refused),
         traffic=_traffic([model], moment),
         versions=versions,
     )

@@ -12,7 +12,13 @@ TESTS = {
 
 
 def stand(
-    name: str, reason: str, versions: Sequence[Version], alerts: Sequence[Alert], audit_lost: int | None, moment: float
+    name: str,
+    reason: str,
+    versions: Sequence[Version],
+    alerts: Sequence[Alert],
+    audit_lost: int | None,
+    moment: float,
+    refused: str = "",
 ) -> Standing:
     """How a model stands.
 
@@ -23,10 +29,11 @@ def stand(
         alerts: The newest first.
         audit_lost: Records that the audit log lost.
         moment: Now, in seconds since 1970.
+        refused: Why a version that was to take its place didn't.
     """
     version = next((one for one in versions if one.route == "primary"), None)
     fires = firing(alerts, name)
-    reasons = tuple(_reasons(version, fires, audit_lost, moment))
+    reasons = tuple(_reasons(version, fires, audit_lost, moment, refused))
     if reason:
         loading = version is None and reason == LOADING
         word = "Loading" if loading else "Refused" if version is None else "Taken out"
@@ -64,9 +71,14 @@ def ago(moment: float, now: float) -> str:
     return f"{int(seconds // 86_400)} days ago"
 
 
-def _reasons(version: Version | None, fires: Sequence[Alert], audit_lost: int | None, moment: float) -> Iterator[Reason]:
+def _reasons(
+    version: Version | None, fires: Sequence[Alert], audit_lost: int | None, moment: float, refused: str
+) -> Iterator[Reason]:
     if version is not None:
         yield _evidence(version.evidence, moment)
+    if refused:
+        text = f"What lies in the bundle's place now is not served: {refused}"
+        yield Reason(mark="REFUSED", tone="fail", title="New version", text=text)
     for one in fires:
         text = " ".join(part for part in (one.summary, one.outcome) if part) or f"Severity {one.severity or 'unknown'}."
         yield Reason(mark="FIRES", tone="fail" if one.severity == "critical" else "inconclusive", title=one.name, text=text)
