@@ -240,6 +240,22 @@ class TestDoor:
         assert answer.json()["models"][0]["name"] == "tiny"
         assert answer.headers["cache-control"] == "no-store"
 
+    def test_a_key_for_some_models_sees_no_others(self, served, here):
+        token, digest = new_secret("partner")
+        Keys(keys=(ApiKey(name="partner", hashes=(digest,), scopes=("monitor",), models=("other",)),)).save(
+            here.folder / "keys.yaml"
+        )
+        more = [{"name": "other", "bundle": str(here.two), "evidence": here.evidence}]
+        client = served(access={"keys": str(here.folder / "keys.yaml")}, more=more)
+        tell(client.fleet.live)
+        client.fleet.live.alert(Alert(time=1.0, name="Errors", status="firing", model="tiny"))
+        bearing = {"Authorization": f"Bearer {token}"}
+        assert client.get("/metrics", headers=bearing).status_code == 403
+        answer = client.get("/v1/monitor", headers=bearing)
+        assert [one["name"] for one in answer.json()["models"]] == ["other"]
+        assert "tiny" not in answer.text
+        assert answer.json()["traffic"]["requests"] == {}
+
     def test_an_open_server_shows_its_record_to_nobody(self, served):
         client = served(access={"open": True})
         assert client.get("/v1/monitor").status_code == 403

@@ -15,7 +15,8 @@ router = APIRouter(tags=["monitoring"], responses=ERRORS)
 @router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """All metrics, for keys of the scope ``monitor``; elsewhere if they have a port of their own."""
-    admit(request, "monitor")
+    if (models := admit(request, "monitor").models) is not None:
+        raise Refusal(403, f"this key is for {', '.join(models)}", "the metrics are of all models", "use a key for all of them")
     fleet = fleet_of(request)
     if fleet.config.monitoring.metrics.port is not None:
         raise Refusal(404, "the metrics have a port of their own", "", "see monitoring.metrics.port in serve.yaml")
