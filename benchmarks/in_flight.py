@@ -97,7 +97,7 @@ async def fly(
     print(f"{name}: {sent} of {len(x)} fool the bare model, {rate(flagged, sent)} of these flagged")
     print(f"  wrong and unflagged {rate(through, len(x))}; false alarms {rate(early, LEAD)} before, {rate(false, others)} during")
     print(
-        f"  the rule rings after {rule or 'no'} requests, the test after {test or 'no'}; drift: {', '.join(rang_at_last) or 'none'}"
+        f"  the rule rings after {rule or 'no'} requests, the test after {test or 'no'}; drift: {', '.join(rang_at_last) or '-'}"
     )
 
 

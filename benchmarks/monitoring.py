@@ -2,7 +2,7 @@
 
 The bench CNN answers requests of 64 images (binary tensors) through the whole application but for the socket: bare; with the live
 figures and the drift tests; with two detectors; with both. CPU time of all threads counts, so that nothing done beside the
-answers is hidden; and the drift tests look at whatever they may, for a twentieth of one processor's time.
+answers is hidden; and the drift tests look at whatever they may, for a twentieth of the server's time.
 
     python benchmarks/monitoring.py [--rounds 5] [--seconds 8] [--size 64]
 """

@@ -110,7 +110,9 @@ class Defended(Classifier):
                     torch.zeros(len(part), dtype=torch.bool) if self.panel is None else (self.panel.margin(scores) > 0).cpu()
                 )
                 parts.append((logits.cpu(), scores.cpu(), flagged, abstained))
-        logits, scores, flagged, abstained = (torch.cat(column) for column in zip(*parts, strict=True))
+        logits, scores, flagged, abstained = (
+            parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
+        )
         p = None if self.panel is None else self.panel.p_values(scores)
         names = () if self.panel is None else self.panel.names
         return Response(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from martensite.defenses import Response
 from martensite.serving.observer import Decision
@@ -47,9 +46,9 @@ class Outcome:
         if response.p_value is None:
             return replace(plain, decisions=decisions)
         names = [*response.scores]
-        loudest = torch.stack([response.p_values[name] for name in names], 1).argmin(1, keepdim=True)
-        scores = torch.stack([response.scores[name].double() for name in names], 1)
-        score = scores.gather(1, loudest)[:, 0].detach().numpy()
+        loudest = np.stack([response.p_values[name].numpy() for name in names], 1).argmin(1)
+        scores = np.stack([response.scores[name].detach().numpy() for name in names], 1).astype(np.float64)
+        score = scores[np.arange(len(scores)), loudest]
         return cls(plain.logits, decisions, score, response.p_value.double().numpy())
 
     @classmethod

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from martensite.serving.monitoring.drift.watch import DriftWatch
 
 PART = 1024  # samples that are looked at together
-SHORTEST, LONGEST = 0.2, 5.0  # seconds of rest at once: many samples together cost less
+SHORTEST, LONGEST = 0.1, 5.0  # seconds of rest at once: many samples together cost less
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Desk:
     """A queue that is never longer than it may be, and a thread that rests as long as its budget demands.
 
     Args:
-        budget: Share of one processor's time.
+        budget: Share of the processor time that this process takes.
         waiting: Most samples in the queue.
         complain: Given a line when something fails.
     """
@@ -41,6 +41,7 @@ class Desk:
         self._waiting = 0
         self._news = threading.Condition()
         self._closed = self._busy = False
+        self._end = threading.Event()
         self._thread: threading.Thread | None = None
 
     def put(self, paper: Paper) -> bool:
@@ -67,12 +68,13 @@ class Desk:
             self._closed = True
             self._papers.clear()
             self._news.notify_all()
+        self._end.set()
         if self._thread is not None:
             self._thread.join(LONGEST)
 
     def _work(self) -> None:
         while papers := self._next():
-            began = time.perf_counter()
+            began = time.thread_time()
             try:
                 papers[0].watch.see(
                     np.concatenate([one.x for one in papers]),
@@ -82,13 +84,14 @@ class Desk:
                 )
             except Exception as error:  # what is watched goes on
                 self._complain(f"the drift watch stumbled: {type(error).__name__}: {error}")
-            took = time.perf_counter() - began
+            due = time.process_time() + (time.thread_time() - began) * (1.0 / self._budget - 1.0)
             with self._news:
                 self._busy = False
                 self._news.notify_all()
-                rest = time.monotonic() + min(max(took * (1.0 / self._budget - 1.0), SHORTEST), LONGEST)
-                while not self._closed and (left := rest - time.monotonic()) > 0:
-                    self._news.wait(left)
+            since = time.monotonic()
+            while not self._end.wait(SHORTEST):
+                if time.process_time() >= due or time.monotonic() - since > LONGEST:
+                    break
 
     def _next(self) -> list[Paper]:
         with self._news:

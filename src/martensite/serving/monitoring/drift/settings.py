@@ -16,7 +16,8 @@ class DriftSettings(Config):
         embedded_window: Samples a window of the test of embeddings.
         embedded_share: Of the samples that are looked at, those that are embedded: each costs a pass through the model.
         cusum_every: Samples that pass on average between two false alarms of CUSUM, at least, each stream by itself.
-        budget: Share of one processor's time that all of this may take; beyond it samples are passed over, whatever they are.
+        budget: Share of the server's processor time that all of this may take; beyond it samples are passed over, whatever they
+            are.
         waiting: Most samples that wait to be looked at.
     """
 
