@@ -24,12 +24,12 @@ def ks(reference: Floats, window: Floats) -> tuple[Floats, Floats]:
     n, m = len(reference), len(window)
     window = np.sort(window, axis=0)
     distances = np.empty(reference.shape[1])
-    place_n, place_m = np.arange(1, n + 1) / n, np.arange(1, m + 1) / m
+    # Between two values of the window its distribution function is constant and the other one rises: the largest distance is at
+    # one of them, or just before it.
     for column, (one, other) in enumerate(zip(reference.T, window.T, strict=True)):
-        # Among equal values only the last one's distribution function is a value of it.
-        at_one = np.abs(place_n[one.searchsorted(one, "right") - 1] - other.searchsorted(one, "right") / m).max()
-        at_other = np.abs(place_m[other.searchsorted(other, "right") - 1] - one.searchsorted(other, "right") / n).max()
-        distances[column] = max(at_one, at_other)
+        before = one.searchsorted(other, "left") / n - other.searchsorted(other, "left") / m
+        at = one.searchsorted(other, "right") / n - other.searchsorted(other, "right") / m
+        distances[column] = max(np.abs(before).max(), np.abs(at).max())
     return distances, kolmogorov(np.sqrt(n * m / (n + m)) * distances)
 
 
