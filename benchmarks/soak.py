@@ -125,6 +125,21 @@ def soak(folder: Path, seconds: float, threads: int = 1) -> Soak:
         threads: Of torch in the server.
     """
     token = prepare(folder)
+    questions = ask_about(folder, token)
+    found = Soak()
+    with Server(folder, threads) as server:
+        asyncio.run(_soak(server, questions, found, seconds))
+        try:
+            record = httpx.get(f"{server.url}/v1/monitor", headers={"Authorization": f"Bearer {token}"}, timeout=30).json()
+            found.lost, found.inside = record["audit_lost"], record["traffic"]["p99"]
+        except (httpx.HTTPError, KeyError, ValueError) as error:
+            found.wrong.append(f"the monitor does not answer: {error}")
+    found.code = server.code
+    return found
+
+
+def ask_about(folder: Path, token: str) -> list[tuple[bytes, list[int | None]]]:
+    """Requests with the labels that are right; None where rounding may decide."""
     model = mt.load_bundle(folder / "m")
     rng = np.random.default_rng(0)
     questions = []
@@ -137,16 +152,7 @@ def soak(folder: Path, seconds: float, threads: int = 1) -> Soak:
             int(one) if margin > 1e-3 else None for one, margin in zip(logits.argmax(1), top[:, 0] - top[:, 1], strict=True)
         ]
         questions.append((question(x, token), labels))
-    found = Soak()
-    with Server(folder, threads) as server:
-        asyncio.run(_soak(server, questions, found, seconds))
-        try:
-            record = httpx.get(f"{server.url}/v1/monitor", headers={"Authorization": f"Bearer {token}"}, timeout=30).json()
-            found.lost, found.inside = record["audit_lost"], record["traffic"]["p99"]
-        except (httpx.HTTPError, KeyError, ValueError) as error:
-            found.wrong.append(f"the monitor does not answer: {error}")
-    found.code = server.code
-    return found
+    return questions
 
 
 def prepare(folder: Path) -> str:
