@@ -10,8 +10,7 @@ class DriftSettings(Config):
 
     Args:
         false_alarms: Probability that any of a version's tests but CUSUM ever rings without drift, however long it serves; they
-        share
-            it equally.
+            share it equally.
         window: Samples a window of the tests of features and predictions.
         embedded_window: Samples a window of the test of embeddings.
         embedded_share: Of the samples that are looked at, those that are embedded: each costs a pass through the model.
