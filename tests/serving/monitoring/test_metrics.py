@@ -87,6 +87,15 @@ class TestMetrics:
         assert len(names) == 2
         assert sum(found["martensite_predictions_total", ("class", one), *place] for one in ("0", "others")) == 6
 
+    @pytest.mark.parametrize("names", [("cat", "dog", "cat"), ("cat", "dog", "others")])
+    def test_names_that_would_collide_are_numbers_instead(self, served, names):
+        server = served()
+        loaded = server.fleet.live.models["tiny"].versions["primary"].loaded
+        loaded.manifest = loaded.manifest.model_copy(update={"class_names": names})
+        server.infer(torch.rand(6, 1, 4, 4))
+        classes = {dict(one[1:])["class"] for one in read(server) if one[0] == "martensite_predictions_total"}
+        assert classes == {"0", "1", "2"}
+
     def test_nothing_is_registered_globally(self, served):
         served().get("/metrics")
         assert not [one for one in prometheus_client.REGISTRY._names_to_collectors if one.startswith("martensite")]

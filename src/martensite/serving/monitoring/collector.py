@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Value = float | Tally
 Row = tuple[str, tuple[str, ...], Value]  # name of the family, labels, value
+OTHERS = "others"  # classes beyond those that have a series of their own
 NOBODY = "none"  # the model of a request to none that is known
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NONE")
 
@@ -78,10 +79,12 @@ def _of_version(place: tuple[str, str], version: VersionFigures, most: int) -> I
     yield "martensite_queued_samples", place, version.queued
     yield "martensite_confidence", place, version.confidence
     names = version.loaded.manifest.class_names if version.loaded is not None else ()
+    if len({*names, OTHERS}) <= len(names):  # two series of one name would make all of them unreadable
+        names = ()
     for one, n in enumerate(version.predictions[:most]):
         yield "martensite_predictions", (*place, names[one] if names else str(one)), int(n)
     if len(version.predictions) > most:
-        yield "martensite_predictions", (*place, "others"), int(version.predictions[most:].sum())
+        yield "martensite_predictions", (*place, OTHERS), int(version.predictions[most:].sum())
     for decision, n in version.decisions.items():
         yield "martensite_decisions", (*place, decision), n
     yield "martensite_labelled", place, version.accuracy.n

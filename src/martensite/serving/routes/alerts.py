@@ -83,7 +83,7 @@ async def _act(fleet: Fleet, told: Told, model: str) -> str:
         return "noted: no such version is served"
     route, line = next(((one, other) for one, other in lines if one == told.labels.get("route", one)), lines[0])
     alert = f"{name} {told.fingerprint} since {told.startsAt}"
-    reason = f"{name}: {told.annotations.get('summary') or 'the alert is firing'}"[:500]
+    reason = " ".join(f"{name}: {told.annotations.get('summary') or 'the alert is firing'}".split())[:500]
     outcome = await asyncio.to_thread(fleet.suspender.suspend, line, alert, reason)
     log.error("%s %s: %s (%s)", model, line.version, outcome, reason)
     if fleet.ledger is not None:
