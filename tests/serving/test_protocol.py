@@ -3,6 +3,7 @@
 import contextlib
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -178,3 +179,21 @@ def test_bytes_that_do_not_fit(parameters, tail):
 def test_any_bytes_are_a_request_or_a_refusal(raw, length):
     with contextlib.suppress(Refusal):
         read_query(raw, length)
+
+
+def test_texts_among_the_data_are_refused_before_they_take_memory():
+    """numpy would give each of the thousand elements four bytes for every character of the longest: 2.4 GB."""
+    body = as_json("FP32", np.zeros(1000), ["a" * 600_000, *[""] * 999])
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match="no array of numbers"):
+            read_query(body, None)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("data", [["1.5"], [None], [{}], [[1, "a"]], [1, [2]], [[1], 2]], ids=str)
+def test_data_that_hold_anything_but_numbers_are_refused(data):
+    with pytest.raises(Refusal, match="no array of numbers"):
+        read_query(as_json("FP32", np.zeros(len(data)), data), None)

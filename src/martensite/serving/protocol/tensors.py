@@ -14,6 +14,7 @@ DATATYPES: dict[str, str] = {
     "INT32": "<i4", "INT64": "<i8", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
 }  # fmt: skip
 NUMBERS = frozenset("fiub")
+ELEMENTS = frozenset((int, float, bool))
 
 
 def from_json(data: Any, datatype: str, shape: Sequence[int], name: str) -> npt.NDArray[Any]:
@@ -23,10 +24,11 @@ def from_json(data: Any, datatype: str, shape: Sequence[int], name: str) -> npt.
         Refusal: 400, no numbers, ragged, or of another shape.
     """
     try:
-        found = np.array(data)
+        # Looked at before: numpy gives every element the width of the longest text, so a small body would fill the memory.
+        found = np.array(data) if isinstance(data, list) and _plain(data) else np.empty(0, dtype=object)
     except (ValueError, OverflowError):
         found = np.empty(0, dtype=object)
-    if not isinstance(data, list) or (found.size and found.dtype.kind not in NUMBERS):
+    if found.dtype.kind not in NUMBERS:
         raise Refusal(400, f"the data of {name!r} are no array of numbers", "a tensor's data are numbers, row by row")
     if found.size != prod(shape) or (found.ndim > 1 and found.shape != tuple(shape)):
         raise Refusal(400, f"{name!r} has data of shape {list(found.shape)}", f"its shape is said to be {list(shape)}")
@@ -37,6 +39,12 @@ def from_json(data: Any, datatype: str, shape: Sequence[int], name: str) -> npt.
             raise Refusal(400, f"{name!r} holds what is no {datatype}", "data are of the datatype that the tensor names")
     with np.errstate(over="ignore"):
         return found.astype(wanted).reshape(shape)
+
+
+def _plain(data: list[Any]) -> bool:
+    """Numbers, or lists of such and nothing else."""
+    kinds = set(map(type, data))
+    return kinds <= ELEMENTS or (kinds == {list} and all(map(_plain, data)))
 
 
 def from_bytes(raw: memoryview, datatype: str, shape: Sequence[int], name: str) -> npt.NDArray[Any]:
