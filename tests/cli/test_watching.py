@@ -38,6 +38,16 @@ def test_reference_then_sign_then_no_more(site, call, call_json):
     assert "is signed" in result.err
 
 
+def test_an_evaluation_can_store_them(site, call):
+    words = ("evaluate", "model", "--data", "digits", "--samples", "120", "--norm", "linf", "--eps", "0.1", "--suite", "quick")
+    assert call(*words, "--reference").code == 0
+    assert (site / "model" / "reference.safetensors").exists()
+    call("sign", "model", "--key", "rel")
+    result = call(*words, "--reference")
+    assert result.code == 2
+    assert "is signed" in result.err
+
+
 def test_suspend_fails_the_gate_until_an_approver_resumes(site, call):
     gate = ("gate", "model", "--policy", "policy.yaml", "--trust", "trust.yaml")
     call("sign", "model", "--key", "rel")

@@ -15,6 +15,20 @@ REFERENCE = "reference.safetensors"
 LARGEST = 256 * 2**20
 
 
+def refuse_signed(path: str | Path) -> None:
+    """Refuse what takes no statistics.
+
+    Raises:
+        ArtifactError: no bundle, or one that is signed already.
+    """
+    read_manifest(path)
+    place = Path(path).resolve()
+    signature = place.with_name(place.name + ".sig")
+    if signature.exists():
+        rule = "a signature covers every file of a bundle, and these would be another one"
+        raise ArtifactError(f"{path} is signed: {signature} exists", rule, "remove the signature, and sign the bundle anew")
+
+
 def add_reference(path: str | Path, content: bytes) -> None:
     """Put reference statistics into a bundle, in place of those that were there.
 
@@ -23,11 +37,8 @@ def add_reference(path: str | Path, content: bytes) -> None:
         StorageError: the disk refused the write.
     """
     path = Path(path)
-    manifest, place = read_manifest(path), path.resolve()
-    signature = place.with_name(place.name + ".sig")
-    if signature.exists():
-        rule = "a signature covers every file of a bundle, and these would be another one"
-        raise ArtifactError(f"{path} is signed: {signature} exists", rule, "remove the signature, and sign the bundle anew")
+    refuse_signed(path)
+    manifest = read_manifest(path)
     write_bytes(path / REFERENCE, content)
     files = {**manifest.files, REFERENCE: sha256(content)}
     write_text(path / MANIFEST, manifest.model_copy(update={"files": files}).model_dump_json(indent=2) + "\n")

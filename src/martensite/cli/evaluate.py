@@ -119,6 +119,10 @@ def command(
         bool,
         typer.Option("--naive", help="Attack a defended model only as who doesn't know its defence: such a report is invalid."),
     ] = False,
+    reference: Annotated[
+        bool,
+        typer.Option("--reference", help="Put statistics of the data into the bundle, as 'martensite reference' does."),
+    ] = False,
     markdown: options.Markdown = None,
     junit: options.Junit = None,
     json: options.Json = False,
@@ -136,6 +140,7 @@ def command(
     )
     from martensite.cli.progress import Display, plain, show
     from martensite.cli.query_source import load_any, load_surrogates
+    from martensite.cli.reference import check_unsigned, keep
     from martensite.cli.report_source import certified_radii
     from martensite.cli.typed import as_typed
     from martensite.core.files import write_text
@@ -151,10 +156,13 @@ def command(
         union,
         varied,
     )
+    from martensite.models import Classifier
     from martensite.pipeline.render import EXAMPLES
     from martensite.reporting import junit_xml, markdown_summary
 
     chosen = load_suite(suite)
+    if reference:
+        check_unsigned(model)
     if half_width is not None and samples is not None:
         raise ConfigError("--half-width was given with --samples", "one of them chooses n", "leave one out")
     if seeds > 1 and at_least is not None:
@@ -204,6 +212,8 @@ def command(
     if junit is not None:
         write_text(junit, junit_xml(whole))
     pages = [] if out is None else _leave(out, whole, reports)
+    if reference and isinstance(measured, Classifier):  # as every bundle gives one
+        keep(Path(model), measured, inputs, seed)
     code = max(_exit_code(report) for report in reports)
     if json:
         print_json(whole.model_dump(mode="json"))

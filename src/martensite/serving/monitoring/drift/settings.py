@@ -25,5 +25,5 @@ class DriftSettings(Config):
     embedded_window: PositiveInt = Field(default=100, ge=20, le=2000)
     embedded_share: float = Field(default=0.02, gt=0.0, le=1.0)
     cusum_every: float = Field(default=1e6, ge=1000.0)
-    budget: float = Field(default=0.05, gt=0.0, le=1.0)
+    budget: float = Field(default=0.03, gt=0.0, le=1.0)
     waiting: PositiveInt = Field(default=1024, ge=64, le=1_000_000)
