@@ -28,6 +28,7 @@ from martensite.defenses import (
     holm,
 )
 from martensite.defenses.conformal import needed, p_values, threshold
+from martensite.defenses.detector import Fitted
 from martensite.defenses.features import Penultimate, gathered
 from martensite.defenses.nearest_neighbours import distances
 from martensite.evaluation import holm as one_row
@@ -249,3 +250,12 @@ def test_an_unlike_input_scores_higher_than_clean_ones(model, digits):
         fitted = detector.fit(model, digits.held.x, digits.held.y)
         clean, odd = fitted.score(digits.test.x), fitted.score(noise)
         assert (odd[:, None] > clean[None]).double().mean() > 0.7, detector
+
+
+def test_a_score_that_is_no_number_rings():
+    """Its p-value is the least there is, and the alarm says the same."""
+    fitted = Fitted(Energy(), build("small_cnn", shape=(1, 8, 8), classes=10), {}, torch.arange(200).double())
+    panel = Panel([fitted], 0.01)
+    scores = torch.tensor([[torch.nan], [torch.inf], [5.0], [-torch.inf]]).double()
+    assert (panel.margin(scores) > 0).tolist() == [True, True, False, False]
+    assert (panel.p_values(scores)[:, 0] <= 0.01).tolist() == [True, True, False, False]

@@ -62,7 +62,11 @@ class Panel:
         return torch.stack(each, 1)
 
     def margin(self, scores: Tensor) -> Tensor:
-        """(n,) float64, differentiable: positive exactly where the alarm rings; 1 is as far above it as clean data lies below."""
+        """(n,) float64, differentiable: positive exactly where the alarm rings; 1 is as far above it as clean data lies below.
+
+        A score that is no number rings, as its p-value says; a comparison with it would be false and let it pass.
+        """
+        scores = scores.nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf)
         return ((scores - self._thresholds.to(scores.device)) / self._scales.to(scores.device)).amax(1)
 
 
