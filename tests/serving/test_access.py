@@ -189,3 +189,9 @@ def test_damaged_counts_are_not_taken_for_none(tmp_path):
     (tmp_path / "counts.json").write_text(json.dumps({"day": 1}))
     with pytest.raises(ArtifactError, match="holds no counts"):
         Limits(tmp_path / "counts.json")
+
+
+@pytest.mark.parametrize("name", ["my key", "app\n", "app.1", "", "a" * 65, "sch\u00fctz"])
+def test_a_name_that_no_token_can_bear_is_refused(name):
+    with pytest.raises(ConfigError, match="name"):
+        made(name)

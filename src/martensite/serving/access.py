@@ -37,7 +37,7 @@ class ApiKey(Config):
         revoked: It is none already.
     """
 
-    name: str = Field(pattern=NAME.pattern)
+    name: str = Field(pattern=f"^{NAME.pattern}$")  # pydantic searches, and no token bears another name
     hashes: tuple[str, ...] = Field(min_length=1, max_length=2)
     scopes: tuple[Scope, ...] = ("infer", "metadata")
     models: tuple[str, ...] | None = None
