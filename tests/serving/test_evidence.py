@@ -1,5 +1,6 @@
 """Only what verifies is served: each way of cheating has its reason, before loading and while it serves."""
 
+import asyncio
 import shutil
 import threading
 from datetime import timedelta
@@ -12,7 +13,9 @@ from martensite.artifacts.moments import now
 from martensite.artifacts.signing import Trust
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError, SignatureError
 from martensite.serving import Fleet
+from martensite.serving import fleet as fleet_module
 from martensite.serving import loaded as loading
+from martensite.serving.evidence import Case
 
 
 def flip(path):
@@ -178,6 +181,69 @@ def test_evidence_that_cannot_be_read_any_more_takes_the_model_out(served, here,
     here.one.with_name("one.claims.jsonl").unlink()
     looked(server)
     assert server.infer(x).status_code == 503
+
+
+def test_evidence_that_a_judge_stumbles_over_takes_the_model_out(served, here, x, monkeypatch):
+    server = served()
+
+    def stumble(*args, **kwargs):
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr(Case, "judge", stumble)
+    server.fleet.slot("tiny").judge_again("primary")
+    answer = server.infer(x)
+    assert answer.status_code == 503
+    assert "too deep" in answer.json()["error"]
+
+
+def test_an_older_verdict_does_not_replace_a_newer_one(served, here, x, monkeypatch):
+    """One judge has read the evidence as it was and is slow; meanwhile it is revoked, and an alert has it judged anew."""
+    server = served()
+    slot, judge, read, go_on = server.fleet.slot("tiny"), Case.judge, threading.Event(), threading.Event()
+
+    def slow(self, sealed, subject):
+        verdict = judge(self, sealed, subject)
+        if threading.current_thread() is first:
+            read.set()
+            go_on.wait(30)
+        return verdict
+
+    monkeypatch.setattr(Case, "judge", slow)
+    first = threading.Thread(target=slot.judge_again, args=("primary",))
+    first.start()
+    read.wait(30)
+    revoke(here)
+    second = threading.Thread(target=slot.judge_again, args=("primary",))
+    second.start()
+    second.join(1.0)  # it would be through by now, if it didn't wait for the first
+    go_on.set()
+    first.join(30)
+    second.join(30)
+    assert "revoked" in slot.reason
+
+
+def test_what_one_model_stumbles_over_keeps_no_other_from_being_judged(served, here, x, monkeypatch):
+    """The watch looks at all of them in turn."""
+    other = {"name": "other", "bundle": str(here.two), "evidence": here.evidence}
+    server = served(more=[other])
+    monkeypatch.setattr(fleet_module, "TICK", 0.01)
+    looks = []
+
+    def look(self, asked):
+        looks.append(self.slot.name)
+        if self.slot.name == "tiny":
+            raise RuntimeError("it is broken")
+
+    monkeypatch.setattr(fleet_module._Watched, "look", look)
+
+    async def some_time():
+        watch = asyncio.create_task(server.fleet.watch())
+        while "other" not in looks and len(looks) < 5:
+            await asyncio.sleep(0.01)
+        watch.cancel()
+
+    asyncio.run(some_time())
+    assert "other" in looks
 
 
 def test_lines_deleted_from_the_claims_were_still_seen(served, here, x):

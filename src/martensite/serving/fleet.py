@@ -126,11 +126,14 @@ class Fleet:
                     log.error("%s", trouble)
                 if self.ledger is not None:
                     await asyncio.to_thread(self.ledger.erase)
-                asked, self._asked = self._asked, set()
-                for watched in self._watches:
-                    await asyncio.to_thread(watched.look, watched.slot.name in asked)
             except Exception:
                 log.exception("the watch stumbled and goes on")
+            asked, self._asked = self._asked, set()
+            for watched in self._watches:
+                try:  # each by itself: what one model stumbles over must not keep the others from being judged
+                    await asyncio.to_thread(watched.look, watched.slot.name in asked)
+                except Exception:
+                    log.exception("the watch over %s stumbled and goes on", watched.slot.name)
 
     def close(self, timeout: float | None = 5.0) -> None:
         """End every model, and keep the counts."""

@@ -90,6 +90,8 @@ class Loaded:
             self.dates = self.case.dates(self.sealed, self.subject)
         except MartensiteError as error:
             return str(error)
+        except Exception as error:  # whatever it stumbled over: evidence that can't be judged is none
+            return f"its evidence can't be judged: {type(error).__name__}: {error}"
         return refused(self.verdict)
 
 

@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from martensite.artifacts.manifest import Manifest
 from martensite.serving.line import Line
 from martensite.serving.outcome import Outcome
 from martensite.serving.refusal import Refusal
 
 
-async def ask_second(line: Line | None, x: npt.NDArray[np.float32], first: Outcome, id: str, key: str) -> Outcome:
+async def ask_second(
+    line: Line | None, asked: Manifest, x: npt.NDArray[np.float32], first: Outcome, id: str, key: str
+) -> Outcome:
     """The outcome with the second model's answers in the flagged rows; where that can't answer they are refused.
 
     Args:
         line: The second model; None: it doesn't serve at present.
+        asked: Of the first model.
         x: (n, *d) as the first took it.
         first: Its outcome.
         id: Of the request.
@@ -24,7 +28,7 @@ async def ask_second(line: Line | None, x: npt.NDArray[np.float32], first: Outco
     if not rows:
         return first
     decisions = list(first.decisions)
-    if line is None or line.loaded.manifest.shape != x.shape[1:] or line.loaded.manifest.classes != first.logits.shape[1]:
+    if line is None or not _alike(line.loaded.manifest, asked):
         return replace(first, decisions=["refused" if word == "flagged" else word for word in decisions])
     try:
         second = await line.answer(x[rows], id, key)
@@ -35,3 +39,9 @@ async def ask_second(line: Line | None, x: npt.NDArray[np.float32], first: Outco
     for row, word in zip(rows, second.decisions, strict=True):
         decisions[row] = "routed" if word in ("answered", "flagged") else word
     return replace(first, logits=logits, decisions=decisions)
+
+
+def _alike(one: Manifest, other: Manifest) -> bool:
+    """Whether they take the same numbers and mean the same classes."""
+    same = (one.shape, one.classes, one.box) == (other.shape, other.classes, other.box)
+    return same and (not one.class_names or not other.class_names or one.class_names == other.class_names)

@@ -1,6 +1,7 @@
 """A model by its name: the version that answers, and what stands beside it."""
 
 import asyncio
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Slot:
         self.lines: dict[Route, Line] = {}
         self.trouble: dict[Route, str] = dict.fromkeys(self.sources, "it is not loaded yet")
         self._turn = 0.0
+        # An older bundle must not replace a newer one, nor an older verdict a newer one: admins and alerts ask beside the watch.
+        self._loading, self._judging = threading.Lock(), threading.Lock()
         self.second: Slot | None = None  # set by the fleet, which knows all of them
         self._watch: Watch | None = None
         self._shadows: set[asyncio.Task[None]] = set()
@@ -71,6 +74,15 @@ class Slot:
         Raises:
             MartensiteError: it isn't proven, or can't be loaded; what served before goes on serving.
         """
+        with self._loading:
+            self._load(route)
+
+    def judge_again(self, route: Route) -> None:
+        """Take a version out whose evidence has ended, or back in if it is good again."""
+        with self._judging:
+            self._judge_again(route)
+
+    def _load(self, route: Route) -> None:
         source, started, began = self.sources[route], time.time(), time.perf_counter()
         try:
             loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
@@ -93,8 +105,7 @@ class Slot:
             old.close(self.config.batching.timeout)  # after which nobody waits for it any more
             self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
 
-    def judge_again(self, route: Route) -> None:
-        """Take a version out whose evidence has ended, or back in if it is good again."""
+    def _judge_again(self, route: Route) -> None:
         line, started, began = self.lines[route], time.time(), time.perf_counter()
         reason, loaded = line.loaded.judge_again(), line.loaded
         seconds = time.perf_counter() - began
@@ -179,7 +190,9 @@ class Slot:
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
         first = await outcome
-        return first if self.second is None else await ask_second(self.second.fit(), x, first, id, key)
+        if self.second is None:
+            return first
+        return await ask_second(self.second.fit(), line.loaded.manifest, x, first, id, key)
 
     def fit(self) -> Line | None:
         """The version that answers what another model doesn't; None: none may serve."""
