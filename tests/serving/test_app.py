@@ -378,9 +378,28 @@ def test_what_is_flagged_may_be_answered_by_a_second_model(served, here, guarded
     server.fleet.slot("second").lines["primary"].out = "its evidence ended"
     found = {one["name"]: one["data"] for one in server.infer(inputs).json()["outputs"]}
     assert [word == "refused" for word in found["decision"]] == flagged.tolist()
+    # A model of another box would answer numbers that it was never meant for.
+    server.fleet.slot("second").lines["primary"].out = ""
+    loaded = server.fleet.slot("second").lines["primary"].loaded
+    for change in ({"box": (0.0, 255.0)}, {"class_names": ("c", "a", "b")}):
+        first = server.fleet.slot("tiny").lines["primary"].loaded
+        first.manifest = first.manifest.model_copy(update={"class_names": ("a", "b", "c")})
+        loaded.manifest = loaded.manifest.model_copy(update=change)
+        found = {one["name"]: one["data"] for one in server.infer(inputs).json()["outputs"]}
+        assert [word == "refused" for word in found["decision"]] == flagged.tolist()
+        loaded.manifest = first.manifest
     for wrong in ({"flagged": "route"}, {"second": "second"}, {"flagged": "route", "second": "tiny"}):
         with pytest.raises(ConfigError):
             here.config(model=wrong, more=second)
+
+
+def test_too_many_samples_are_413_before_the_key_pays_for_them(served, here, x, monkeypatch):
+    server = served(model={"batching": {"max_queue": 8, "max_batch": 4}, "queries": {}})
+    seen = []
+    monkeypatch.setattr(server.fleet.gatekeeper.limits, "take", lambda key, n: seen.append(n))
+    assert server.infer(x[:1].expand(9, -1, -1, -1)).status_code == 413
+    assert server.infer(x[:1].expand(8, -1, -1, -1)).status_code == 200
+    assert seen == [8]
 
 
 def test_rules_of_the_defence_are_rules_of_the_server(served, here, guarded, x):

@@ -39,6 +39,22 @@ def test_loading_serving_and_requests_are_recorded(served, here, x, inputs):
     assert payload == (body if inputs else None)
 
 
+def test_a_request_that_a_model_stumbles_over_is_recorded(served, here, x):
+    server = served(audit={"log": str(here.folder / "audit.db"), "required": True})
+
+    def stumble(inputs):
+        raise RuntimeError("secret of the server")
+
+    server.fleet.slot("tiny").pick().loaded.backend = stumble
+    answer = server.infer(x)
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    server.fleet.close()
+    entry, _ = records(here)[-1]
+    assert (entry.action, entry.outcome) == ("request", "failed")
+    assert json.loads(entry.details)["error"] == "RuntimeError"
+
+
 def test_what_is_refused_at_loading_is_recorded(here, fleets):
     (here.one / "card.md").write_text("x")
     with pytest.raises(SignatureError):

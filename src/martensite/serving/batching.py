@@ -116,6 +116,16 @@ class Batcher:
         """Samples in the queue."""
         return self._waiting
 
+    def fits(self, n: int) -> None:
+        """Refuse what could never be taken.
+
+        Raises:
+            Refusal: 413, more than can ever wait.
+        """
+        most = self.settings.max_queue
+        if n > most:
+            raise Refusal(413, f"{n} samples in one request", f"at most {most} can wait", "split it into several requests")
+
     async def submit(self, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
         """The outcome of n samples, once a batch had room for them.
 
@@ -123,10 +133,7 @@ class Batcher:
             Refusal: 429, the queue is full or too slow; 503, it took too long or the model is gone; 413, more than can ever wait.
         """
         settings, n = self.settings, len(x)
-        if n > settings.max_queue:
-            raise Refusal(
-                413, f"{n} samples in one request", f"at most {settings.max_queue} can wait", "split it into several requests"
-            )
+        self.fits(n)
         loop = asyncio.get_running_loop()
         parts = [
             Pending(x[start : start + settings.max_batch], id, key, loop.create_future())

@@ -63,6 +63,10 @@ class Line:
             return (manifest.shape[0], -1, -1)
         return manifest.shape
 
+    def has_room(self, n: int) -> None:
+        """Refuse more samples than can ever wait; raises as `Batcher.fits`."""
+        self._batcher.fits(n)
+
     def accept(self, query: Query, outside: Literal["refuse", "clip"]) -> npt.NDArray[np.float32]:
         """Inputs (n, *d) in the box from what a client sent.
 

@@ -56,7 +56,9 @@ class Watch:
 
     def see(self, key: str, x: npt.NDArray[np.float32]) -> int:
         """Note queries (n, *d) of a key; the near duplicates in its window, these included."""
-        window = self._seen.setdefault(key, _Window(self.settings.window))
+        window = self._seen.get(key)
+        if window is None:
+            window = self._seen[key] = _Window(self.settings.window)
         self._seen.move_to_end(key)
         if len(self._seen) > REMEMBERED:
             self._seen.popitem(last=False)

@@ -69,6 +69,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
         query = await _read(fleet, body, request.headers.get(HEADER_LENGTH))
         id = request.state.id = query.id or new_id()
         line = slot.pick(version)
+        line.has_room(len(query.x))  # before anything is done that costs more for more samples
         x = line.accept(query, slot.config.outside)
         fleet.gatekeeper.limits.take(key, len(x))
         near = slot.watch(key.name, x)
@@ -86,6 +87,11 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
             digest = line.loaded.digest if line is not None else ""
             await fleet.ledger.request(body, digest, key.name, "refused", {"name": model, "status": refusal.status})
         raise
+    except Exception as error:
+        if fleet.ledger is not None:  # what makes a model stumble is what an investigator looks for
+            details = {"name": model, "status": 500, "error": type(error).__name__}
+            await fleet.ledger.request(body, line.loaded.digest if line is not None else "", key.name, "failed", details)
+        raise
     if fleet.ledger is not None:
         details = {"version": line.version, "samples": len(x), "decision": outcome.gravest}
         await fleet.ledger.request(body, line.loaded.digest, key.name, "done", details)
@@ -98,7 +104,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
 async def _read(fleet: Fleet, body: bytes, header: str | None) -> Query:
     """The request in a body; a large one is read aside, so that small ones don't wait for it."""
     if len(body) < LARGE:
-        return read_query(body, header)
+        return read_query(body, header, fleet.config.limits.text)
     async with fleet.bodies.parsing:
         return await asyncio.to_thread(read_query, body, header, fleet.config.limits.text)
 
