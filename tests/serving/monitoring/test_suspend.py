@@ -224,10 +224,24 @@ class TestWebhook:
         assert server.send(message()).json()["outcomes"][0].startswith("NOT SUSPENDED")
         assert "NOT SUSPENDED" in caplog.text
 
-    def test_it_is_in_the_audit_log(self, court, guarded):
+    def test_a_key_that_this_server_does_not_trust_is_loud(self, court, guarded, caplog):
+        """The claim is written, and counts for nothing: nobody may be told that the model is suspended."""
+        court.settings["key"] = "stranger"
+        server = guarded()
+        (outcome,) = server.send(message()).json()["outcomes"]
+        assert outcome.startswith("NOT SUSPENDED")
+        assert "trust.yaml" in caplog.text
+        assert server.ask() == 200
+
+    @pytest.mark.parametrize("summary", ["fine", "a\x00b", "one\nERROR martensite.serving two\x1b[2J"], ids=repr)
+    def test_it_is_in_the_audit_log(self, court, guarded, caplog, summary):
         place = court.here.folder / "audit.db"
         server = guarded(audit={"log": str(place)})
-        server.send(message())
+        document = message()
+        document["alerts"][0]["annotations"]["summary"] = summary
+        assert server.send(document).json() == {"outcomes": ["suspended"]}
+        assert server.ask() == 503
+        assert all(one.getMessage().isprintable() for one in caplog.records)
         server.fleet.close()
         with AuditLog(str(place)) as log:
             found = [one for one in log.read() if one.action == "suspend"]

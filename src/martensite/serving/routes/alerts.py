@@ -83,12 +83,21 @@ async def _act(fleet: Fleet, told: Told, model: str) -> str:
         return "noted: no such version is served"
     route, line = next(((one, other) for one, other in lines if one == told.labels.get("route", one)), lines[0])
     alert = f"{name} {told.fingerprint} since {told.startsAt}"
-    reason = " ".join(f"{name}: {told.annotations.get('summary') or 'the alert is firing'}".split())[:500]
+    reason = _shown(f"{name}: {told.annotations.get('summary') or 'the alert is firing'}")[:500]
     outcome = await asyncio.to_thread(fleet.suspender.suspend, line, alert, reason)
+    if outcome == "suspended":
+        await asyncio.to_thread(slot.judge_again, route)
+        if slot.lines.get(route) is line and not line.out:
+            outcome = (
+                "NOT SUSPENDED: the claim was written, and this server's own gate doesn't count it: is its key in trust.yaml?"
+            )
     log.error("%s %s: %s (%s)", model, line.version, outcome, reason)
     if fleet.ledger is not None:
         details: dict[str, Any] = {"alert": alert[:500], "outcome": outcome}
         fleet.ledger.suspension(line.loaded.digest, model, reason, details)
-    if outcome == "suspended":
-        await asyncio.to_thread(slot.judge_again, route)
     return outcome
+
+
+def _shown(text: str) -> str:
+    """One line of what can be printed: labels come from requests, and neither a log nor a record may be told what it holds."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
