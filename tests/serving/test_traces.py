@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from martensite.core.errors import ConfigError, SignatureError
 from martensite.serving import Fleet, create_app, traces
@@ -24,9 +24,9 @@ def traced(here, portals):
     """A fleet that is loaded, its client, and the spans that ended."""
 
     def make(share=1.0, **changes):
-        provider, memory = TracerProvider(sampler=TraceIdRatioBased(share)), InMemorySpanExporter()
+        provider, memory = TracerProvider(sampler=ALWAYS_ON), InMemorySpanExporter()
         provider.add_span_processor(SimpleSpanProcessor(memory))
-        fleet = Fleet(here.config(**changes), tracer=Tracer(provider))
+        fleet = Fleet(here.config(**changes), tracer=Tracer(provider, share))
         return fleet, portals(create_app(fleet)), memory
 
     return make
@@ -114,13 +114,23 @@ def test_a_verification_is_a_span_and_a_refusal_its_error(traced, here):
     assert "model.json" in spans(memory, "verify")[-1].status.description
 
 
-def test_a_client_cannot_have_its_requests_recorded(traced, x):
+@pytest.mark.parametrize("trace", ["f" * 32, "1".rjust(32, "0"), "1" + "0" * 31], ids=["high", "low", "zero"])
+def test_a_client_cannot_have_its_requests_recorded(traced, x, trace):
     fleet, portal, memory = traced(share=1e-9)
     fleet.load()
-    assert portal.infer(x, headers={"traceparent": "00-ffffffffffffffffffffffffffffffff-b7ad6b7169203331-01"}).status_code == 200
+    assert portal.infer(x, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"}).status_code == 200
     fleet.close()
     assert not spans(memory, "POST /v2/models/{model}/infer")
     assert not spans(memory, "batch")
+
+
+@pytest.mark.parametrize("trace", ["f" * 32, "1".rjust(32, "0")], ids=["high", "low"])
+def test_a_client_cannot_keep_its_requests_from_being_recorded(traced, x, trace):
+    fleet, portal, memory = traced(share=1 - 1e-9)
+    fleet.load()
+    assert portal.infer(x, headers={"traceparent": f"00-{trace}-b7ad6b7169203331-00"}).status_code == 200
+    fleet.close()
+    assert spans(memory, "POST /v2/models/{model}/infer")
 
 
 def test_a_collector_is_sent_them(here, fleets, x):

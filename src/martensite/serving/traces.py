@@ -5,6 +5,7 @@ Without the setting no SDK is imported, and nothing is done for a request.
 """
 
 from contextvars import ContextVar
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, field_validator
@@ -29,7 +30,7 @@ class Traces(Config):
 
     Args:
         endpoint: Of a collector: OTLP over HTTP.
-        share: Of the requests that are traced, in (0, 1]; drawn by the trace's id, whatever a client wishes.
+        share: Of the requests that are traced, in (0, 1]; drawn by chance, whatever a client wishes and whatever trace it names.
         service: Name under which they are found.
     """
 
@@ -50,9 +51,10 @@ class Tracer(Observer):
 
     Args:
         provider: Takes them; see `Tracer.to` for one that sends them to a collector.
+        share: Of the requests that are traced.
     """
 
-    def __init__(self, provider: "TracerProvider") -> None:
+    def __init__(self, provider: "TracerProvider", share: float = 1.0) -> None:
         from opentelemetry.propagators.textmap import Getter
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -65,6 +67,7 @@ class Tracer(Observer):
                 return [name.decode("latin-1") for name, _ in carrier]
 
         self._provider, self._tracer = provider, provider.get_tracer("martensite.serving")
+        self._share, self._chance = share, SystemRandom()
         self._propagator, self._headers = TraceContextTextMapPropagator(), Headers()
 
     @classmethod
@@ -79,19 +82,19 @@ class Tracer(Observer):
             from opentelemetry.sdk.resources import Resource
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
-            from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+            from opentelemetry.sdk.trace.sampling import ALWAYS_ON
         except ImportError:
             raise ConfigError("traces need an extra", "", "pip install 'martensite[otel]'") from None
-        provider = TracerProvider(
-            sampler=TraceIdRatioBased(settings.share), resource=Resource.create({"service.name": settings.service})
-        )
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource.create({"service.name": settings.service}))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.endpoint, timeout=2)))
-        return cls(provider)
+        return cls(provider, settings.share)
 
     def begin(self, method: str, headers: Any) -> "Span":
         """The span of a request, in the trace that the client says it belongs to."""
-        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace import INVALID_SPAN, SpanKind
 
+        if self._chance.random() >= self._share:  # OpenTelemetry's samplers go by the trace's id, which a client chooses
+            return INVALID_SPAN
         context = self._propagator.extract(headers, getter=self._headers)
         return self._tracer.start_span(method, context=context, kind=SpanKind.SERVER, attributes={"http.request.method": method})
 
