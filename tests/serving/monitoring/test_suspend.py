@@ -224,6 +224,14 @@ class TestWebhook:
         assert server.send(message()).json()["outcomes"][0].startswith("NOT SUSPENDED")
         assert "NOT SUSPENDED" in caplog.text
 
+    def test_a_strangers_claim_does_not_stand_for_an_alert(self, court, guarded):
+        """Who can write the claims and knows when an alert began could else keep it from suspending."""
+        court.claim("suspension", "stranger", reason="spite", alert="MartensiteAttack f1 since 2026-01-01T00:00:00Z")
+        server = guarded()
+        assert server.ask() == 200
+        assert server.send(message()).json() == {"outcomes": ["suspended"]}
+        assert server.ask() == 503
+
     def test_a_key_that_this_server_does_not_trust_is_loud(self, court, guarded, caplog):
         """The claim is written, and counts for nothing: nobody may be told that the model is suspended."""
         court.settings["key"] = "stranger"

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from martensite.artifacts.moments import now
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError, MartensiteError
+from martensite.serving.evidence import whom_to_trust
 
 if TYPE_CHECKING:
     from martensite.artifacts.signing.keys import Signer
@@ -76,14 +77,15 @@ class Suspender:
         Returns:
             What came of it.
         """
-        from martensite.artifacts.attest import KINDS, append_claim, make_claim
-        from martensite.artifacts.attest.claims import unverified
+        from martensite.artifacts.attest import KINDS, acceptable, append_claim, make_claim, read_claims
 
         case, subject = line.loaded.case, line.loaded.subject
         if case is None or subject is None:
             return "not suspended: no evidence is asked of this model"
         try:
-            if any(one.get("alert") == alert for _, one in unverified(case.claims.read_bytes(), "suspension")):
+            # Only what counts: else a stranger's line with the name of an alert to come would keep it from suspending.
+            found = read_claims(case.claims, subject, whom_to_trust(case.evidence.trust), now())
+            if any(getattr(one.predicate, "alert", None) == alert for one in acceptable(found, "suspension")):
                 return "suspended before for this alert"
             claim = KINDS["suspension"].parse({"created": now(), "reason": reason, "alert": alert})
             append_claim(case.claims, make_claim(subject, claim, self._key), bundle=case.source)
