@@ -256,6 +256,18 @@ def test_lines_deleted_from_the_claims_were_still_seen(served, here, x):
     assert loaded.sealed.claims.read_bytes() == before
 
 
+def test_claims_that_are_written_anew_again_and_again_fill_no_memory(served, here, x, monkeypatch):
+    server = served()
+    sealed, claims = server.fleet.slot("tiny").pick().loaded.sealed, here.one.with_name("one.claims.jsonl")
+    monkeypatch.setattr("martensite.serving.sealed.LARGEST_CLAIMS", 10_000)
+    proven = claims.read_bytes()
+    for turn in range(20):
+        claims.write_bytes(proven + b"".join(b"%d %d\n" % (turn, line) for line in range(100)))
+        server.fleet.slot("tiny").judge_again("primary")
+    assert sealed.claims.stat().st_size < 10_200
+    assert "too many claims" in server.infer(x).json()["error"]
+
+
 # A new version
 
 

@@ -71,6 +71,9 @@ class Sealed:
             raise ArtifactError(f"{source} has more than {LARGEST_CLAIMS} bytes", "claims are small", "start a new file")
         fresh = [line for line in content.split(b"\n") if line.strip() and line not in self._seen]
         with self.claims.open("ab") as file:
+            if file.tell() + sum(map(len, fresh)) > LARGEST_CLAIMS:  # a file that is written anew again and again
+                text = f"at most {LARGEST_CLAIMS} bytes of them are kept"
+                raise ArtifactError(f"{source} has had too many claims", text, "write fewer, and start the server anew")
             for line in fresh:
                 file.write(line + b"\n")
         self._seen.update(fresh)
