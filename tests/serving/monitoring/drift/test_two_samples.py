@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, chi2_contingency, ks_2samp, kstest, kstwobign
+from scipy.stats import binomtest, chi2_contingency, ks_2samp, kstest, kstwobign, ttest_ind
 
 from martensite.serving.monitoring.drift.classes import chi_squared, label_shares, largest_change
 from martensite.serving.monitoring.drift.ks import any_feature, ks
@@ -69,6 +69,24 @@ class TestMmd:
         for one in x:
             rang += cross_mmd(one[:80], one[80:], 2.5)[1] <= alpha
         assert binomtest(rang, trials, 1.25 * alpha, alternative="greater").pvalue > 0.001
+
+    def test_small_windows_ring_no_more_often_than_twice_and_a_half_their_level(self):
+        """Ten values a half: a normal tail rang six times too often at this level, and twenty times at a tenth of it."""
+        chance, alpha, trials = rng(7), 0.001, 4000
+        rang = sum(cross_mmd(chance.normal(size=(80, 4)), chance.normal(size=(20, 4)), 2.8)[1] <= alpha for _ in range(trials))
+        assert binomtest(rang, trials, 2.5 * alpha, alternative="greater").pvalue > 0.001
+
+    def test_its_p_value_is_scipys_of_the_witness(self):
+        chance = rng(8)
+        x, y = chance.normal(size=(60, 2)), 1.2 * chance.normal(size=(24, 2))
+
+        def mean_kernel(a, b):
+            return np.exp(-np.square(a[:, None] - b[None]).sum(2) / (2 * 1.7**2)).mean(1)
+
+        on_x = mean_kernel(x[30:], x[:30]) - mean_kernel(x[30:], y[:12])
+        on_y = mean_kernel(y[12:], x[:30]) - mean_kernel(y[12:], y[:12])
+        known = ttest_ind(on_x, on_y, equal_var=False, alternative="greater")
+        assert cross_mmd(x, y, 1.7) == pytest.approx((known.statistic, known.pvalue))
 
     def test_it_finds_what_no_mean_shows(self):
         chance = rng(4)
