@@ -194,6 +194,8 @@ def test_queries_that_look_like_a_search(served, here):
     codes = [one.status_code for one in answers]
     assert codes[:19] == [200] * 19
     assert set(codes[21:]) == {429}
+    # What is refused is counted, too: the alert on query patterns goes by it.
+    assert server.fleet.live.models["tiny"].suspicious >= codes.count(429) > 30
     said = served(model={"queries": {**settings["queries"], "then": "say"}})
     assert said.infer(noise + 0.5).json()["parameters"]["queries"] == "suspicious"
 

@@ -136,21 +136,23 @@ class Slot:
         return lines[0]
 
     def watch(self, key: str, x: npt.NDArray[np.float32]) -> int:
-        """Note a key's queries; the near duplicates among its recent ones.
-
-        Raises:
-            Refusal: 429, they look like an attack, and the policy is to refuse.
-        """
+        """Note a key's queries; the near duplicates among its recent ones."""
         if self.config.queries is None:
             return 0
         if self._watch is None:
             manifest = self.described().loaded.manifest
             self._watch = Watch(self.config.queries, manifest.shape, manifest.box[1] - manifest.box[0])
-        near = self._watch.see(key, x)
-        if self.suspicious(near) and self.config.queries.then == "refuse":
+        return self._watch.see(key, x)
+
+    def permit(self, near: int) -> None:
+        """Whether so many near duplicates may be answered.
+
+        Raises:
+            Refusal: 429, they look like an attack, and the policy is to refuse.
+        """
+        if self.config.queries is not None and self.suspicious(near) and self.config.queries.then == "refuse":
             rule = "so many nearly equal ones look like a search for an adversarial"
             raise Refusal(429, f"{near} of the recent queries are near duplicates", rule, "ask the operator", retry_after=60.0)
-        return near
 
     def suspicious(self, near: int) -> bool:
         """Whether so many near duplicates are an attack."""

@@ -37,7 +37,8 @@ def explained(request: Request, error: Exception) -> Response:
         error = Refusal(500, "an error of the server", "it is in the server's log")
     state, model = request.state, request.path_params.get("model", "")
     key, id = getattr(state, "key", ""), getattr(state, "id", "")
-    fleet_of(request).observer.reply(Reply(model, "", error.status, error.value, key, id, 0, 0.0))
+    near = getattr(state, "near", 0)  # a search that is refused is told of like one that is answered
+    fleet_of(request).observer.reply(Reply(model, "", error.status, error.value, key, id, 0, 0.0, near))
     return refuse(error, whole=request.method == "GET" or getattr(state, "whole", False))
 
 
