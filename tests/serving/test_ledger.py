@@ -1,7 +1,10 @@
 """The audit log of a server: who asked what is there by digest, and nothing that policy doesn't allow."""
 
+import asyncio
+import contextlib
 import hashlib
 import json
+import threading
 from datetime import timedelta
 
 import pytest
@@ -98,3 +101,34 @@ def test_the_event_loop_never_waits_for_a_disk(served, here, x, monkeypatch):
     server = served(audit={"log": str(here.folder / "audit.db")})
     assert server.infer(x).status_code == 200
     assert server.fleet.ledger.lost() >= 1
+
+
+def test_a_request_that_is_given_up_is_recorded_all_the_same(here, monkeypatch):
+    """A server that stops cancels what waits for a slow disk; a cancelled future would never be written."""
+    append, busy, go_on = AuditLog.append, threading.Event(), threading.Event()
+
+    def slow(self, entries):
+        given = list(entries)
+        busy.set()
+        go_on.wait(30)
+        return append(self, given)
+
+    monkeypatch.setattr(AuditLog, "append", slow)
+    book = ledger.Ledger(ledger.Audit(log=str(here.folder / "audit.db"), required=True))
+
+    async def ask():
+        digest = "sha256:" + "0" * 64
+        first = asyncio.create_task(book.request(b"1", digest, "app", "done", {}))
+        while not busy.is_set():
+            await asyncio.sleep(0)
+        second = asyncio.create_task(book.request(b"2", digest, "app", "done", {}))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await second
+        go_on.set()
+        await first
+
+    asyncio.run(ask())
+    book.close()
+    assert [one.action for one, _ in records(here)].count("request") == 2

@@ -96,7 +96,7 @@ class Ledger(Observer):
         try:
             if future is None:
                 raise Refusal(503, "the audit log can't keep up", "no answer without a record", retry_after=1.0)
-            await asyncio.wrap_future(future)
+            await asyncio.shield(asyncio.wrap_future(future))  # who stops waiting takes no record back
         except MartensiteError as error:
             raise Refusal(
                 503, f"the request can't be recorded: {error.value}", "no answer without a record", retry_after=10.0
