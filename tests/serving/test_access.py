@@ -195,3 +195,21 @@ def test_damaged_counts_are_not_taken_for_none(tmp_path):
 def test_a_name_that_no_token_can_bear_is_refused(name):
     with pytest.raises(ConfigError, match="name"):
         made(name)
+
+
+@pytest.mark.parametrize(
+    ("origin", "may"),
+    [
+        ("", True), ("http://127.0.0.1:8080", True), ("http://localhost", True), ("http://[::1]:80", True),
+        ("http://[::1", False), ("https://LOCALHOST:3000", True),
+        ("https://evil.example", False), ("null", False), ("https://127.0.0.1.evil.example", False),
+        ("https://evil.example://127.0.0.1.x", False), ("file://", False),
+    ],
+)  # fmt: skip
+def test_a_strangers_page_in_the_browser_may_not_ask_a_server_without_keys(origin, may):
+    """The browser sends the request to 127.0.0.1 whatever page asks for it; where that is from stands in Origin alone."""
+    head = {"host": "127.0.0.1:8080", **({"origin": origin} if origin else {})}
+    for scope in ("infer", "feedback", "monitor"):
+        with contextlib.nullcontext() if may else pytest.raises(Refusal, match="page"):
+            Gatekeeper(Access()).admit(head, scope)
+        Gatekeeper(Access(open=True)).admit(head, "infer")

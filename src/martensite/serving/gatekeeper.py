@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
@@ -82,6 +83,7 @@ class Gatekeeper:
             if scope not in ANYONE.scopes or (self.settings.open and scope == "monitor"):
                 raise Refusal(403, f"{scope} takes an API key", "this server has none", "give --keys keys.yaml")
             self._at_home(headers.get("host", ""))
+            self._from_home(headers.get("origin", ""))
             return ANYONE
         kind, _, token = headers.get("authorization", "").partition(" ")
         key = self._keys.find(token.strip()) if kind.lower() == "bearer" else None
@@ -101,6 +103,12 @@ class Gatekeeper:
         if not self.settings.open and name and name.strip("[]").lower() not in LOCAL:
             rule = "without API keys a server answers to this machine's own names"
             raise Refusal(403, f"the request is for the host {name[:60]!r}", rule, "ask 127.0.0.1, or give --keys keys.yaml")
+
+    def _from_home(self, origin: str) -> None:
+        # Any page that the browser shows may post here, too: it can't read the answer, but fills queues and rings alarms.
+        if not self.settings.open and origin and _host(origin) not in LOCAL:
+            rule = "without API keys a server answers pages of this machine only"
+            raise Refusal(403, f"the request comes from a page of {origin[:60]!r}", rule, "give --keys keys.yaml")
 
     def refresh(self) -> str:
         """Read keys.yaml again if it changed, and keep the counts; a damaged file leaves the keys as they were.
@@ -135,4 +143,11 @@ class Gatekeeper:
             self.limits.save()
         except MartensiteError as error:
             return str(error)
+        return ""
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
         return ""
