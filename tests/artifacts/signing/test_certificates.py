@@ -34,9 +34,9 @@ def certify(public, subject, issuer, issuer_key, *extensions, start=-DAY, end=36
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def authority(subject, issuer=None, issuer_key=None):
+def authority(subject, issuer=None, issuer_key=None, *more):
     key = ec.generate_private_key(ec.SECP256R1())
-    extensions = (x509.BasicConstraints(True, None), AUTHORITY)
+    extensions = (x509.BasicConstraints(True, None), AUTHORITY, *more)
     return key, certify(key.public_key(), subject, issuer or subject, issuer_key or key, *extensions, start=-30 * DAY)
 
 
@@ -201,3 +201,25 @@ def test_a_stolen_certificate_under_ones_own_signature(office, model, ring, pass
     path.write_text(seal(statement, ring.private(passphrase, "evaluator"), genuine.certificates))
     with pytest.raises(SignatureError, match="not the signature of the key"):
         verify_model(model, Authorities.read([office.root]))
+
+
+@pytest.mark.parametrize(
+    ("purpose", "may"),
+    [(ExtendedKeyUsageOID.SERVER_AUTH, False), (ExtendedKeyUsageOID.CODE_SIGNING, True), (None, True)],
+    ids=["web servers", "code", "any"],
+)
+def test_an_authority_for_web_servers_certifies_no_signer(purpose, may, model, ring, passphrase, tmp_path):
+    """Organisations have one below the very root that they trust, and many can get certificates there."""
+    root_key, root = authority("root")
+    limits = () if purpose is None else (x509.ExtendedKeyUsage([purpose]),)
+    middle_key, middle = authority("middle", "root", root_key, *limits)
+    public = serialization.load_pem_public_key(ring.record("release").public.encode())
+    leaf = certify(public, "Ada", "middle", middle_key, SIGNING, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]))
+    chain = write(tmp_path / "chain.pem", leaf, middle)
+    sign_model(model, ring, passphrase, key="release", certificates=chain)
+    authorities = Authorities.read([write(tmp_path / "root.pem", root)])
+    if may:
+        assert verify_model(model, authorities).signer == "Ada"
+    else:
+        with pytest.raises(SignatureError, match="the authority middle is for other purposes"):
+            verify_model(model, authorities)

@@ -109,28 +109,40 @@ class Authorities:
             store.add_cert(crypto.X509.from_cryptography(one))
         first, *others = (crypto.X509.from_cryptography(one) for one in chain)
         try:
-            crypto.X509StoreContext(store, first, others).verify_certificate()
+            verified = crypto.X509StoreContext(store, first, others).get_verified_chain()
         except crypto.X509StoreContextError as error:
             raise SignatureError(
                 f"the certificate of {_names(chain[0])[0]} isn't believed: {error}",
                 "a chain leads to an authority in --certificate-chain, and holds today",
                 "add the authority, or have the model signed anew",
             ) from None
+        # OpenSSL looks at these only for the purposes that it has a name for: an authority for web servers certifies no signer.
+        for one in (other.to_cryptography() for other in verified[1:]):
+            purposes = _purposes(one)
+            if purposes is not None and not purposes & SIGNING:
+                raise SignatureError(
+                    f"the authority {_names(one)[0]} is for other purposes than signing code",
+                    "each in the chain may certify signers",
+                    "have the model signed with another certificate",
+                )
 
 
 def _unfit(certificate: x509.Certificate) -> str:
     """Why nothing may be signed with it, or ``""``."""
-    usage = purposes = None
+    usage, purposes = None, _purposes(certificate)
     for extension in certificate.extensions:
         if isinstance(extension.value, x509.KeyUsage):
             usage = extension.value
-        elif isinstance(extension.value, x509.ExtendedKeyUsage):
-            purposes = set(extension.value)
     if usage is not None and not usage.digital_signature:
         return "is not for digital signatures"
     if purposes is not None and not purposes & SIGNING:
         return "is for other purposes than signing code"
     return "does not say that it is for signing" if usage is None and purposes is None else ""
+
+
+def _purposes(certificate: x509.Certificate) -> set[x509.ObjectIdentifier] | None:
+    """What it is limited to; None: nothing."""
+    return next((set(one.value) for one in certificate.extensions if isinstance(one.value, x509.ExtendedKeyUsage)), None)
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
