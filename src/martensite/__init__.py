@@ -8,6 +8,8 @@ Names are loaded when first used, so that the command line answers ``--help`` wi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from martensite.core.lazy import on_demand
+
 if TYPE_CHECKING:
     from martensite import attacks, certification, core, defenses, evaluation, models, threat
     from martensite.artifacts import load_bundle, save_bundle
@@ -85,13 +87,11 @@ __all__ = [
     "train",
 ]
 
+_named = on_demand(__name__, _HOMES)
+
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    if name in _ROOMS:
-        return import_module(f"martensite.{name}")
-    raise AttributeError(f"module 'martensite' has no attribute {name!r}")
+    return import_module(f"martensite.{name}") if name in _ROOMS else _named(name)
 
 
 def __dir__() -> list[str]:

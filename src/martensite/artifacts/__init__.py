@@ -1,7 +1,8 @@
 """Artifacts: a model as safe files. Names are loaded when first used, so that signing waits for no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from martensite.core.lazy import on_demand
 
 if TYPE_CHECKING:
     from martensite.artifacts.bundle import check_savable, load_bundle, read_preprocess, save_bundle
@@ -10,14 +11,14 @@ if TYPE_CHECKING:
     from martensite.artifacts.weights import read_weights
 
 _HOMES = {
-    "Manifest": "manifest",
-    "Preprocess": "preprocess",
-    "check_savable": "bundle",
-    "load_bundle": "bundle",
-    "read_manifest": "manifest",
-    "read_preprocess": "bundle",
-    "read_weights": "weights",
-    "save_bundle": "bundle",
+    "Manifest": "martensite.artifacts.manifest",
+    "Preprocess": "martensite.artifacts.preprocess",
+    "check_savable": "martensite.artifacts.bundle",
+    "load_bundle": "martensite.artifacts.bundle",
+    "read_manifest": "martensite.artifacts.manifest",
+    "read_preprocess": "martensite.artifacts.bundle",
+    "read_weights": "martensite.artifacts.weights",
+    "save_bundle": "martensite.artifacts.bundle",
 }
 
 __all__ = [
@@ -31,8 +32,4 @@ __all__ = [
     "save_bundle",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = on_demand(__name__, _HOMES)

@@ -11,11 +11,9 @@ import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
-from martensite.core.errors import DataError
 from martensite.defenses.detector import DETECTORS, Detector, State
-from martensite.defenses.features import gathered
 from martensite.defenses.look import Look
-from martensite.defenses.nearest_neighbours import distances
+from martensite.defenses.nearest_neighbours import distances, remembered
 from martensite.models import Classifier
 
 
@@ -41,12 +39,7 @@ class IntrinsicDimension(Detector):
         Raises:
             DataError: fewer samples than k.
         """
-        chosen = torch.randperm(len(x), generator=rng)[: self.reference]
-        if len(chosen) < self.k:
-            raise DataError(
-                f"{len(chosen)} samples for k = {self.k}", "so many neighbours there must be", "give more, or a smaller k"
-            )
-        return {"features": gathered(model, x[chosen.to(x.device)]).float()}
+        return {"features": remembered(model, x, self.reference, self.k, rng)}
 
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""

@@ -41,16 +41,23 @@ class NearestNeighbours(Detector):
         Raises:
             DataError: fewer samples than k.
         """
-        chosen = torch.randperm(len(x), generator=rng)[: self.reference]
-        if len(chosen) < self.k:
-            raise DataError(
-                f"{len(chosen)} samples for k = {self.k}", "so many neighbours there must be", "give more, or a smaller k"
-            )
-        return {"features": normalize(gathered(model, x[chosen.to(x.device)]).float())}
+        return {"features": normalize(remembered(model, x, self.reference, self.k, rng))}
 
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""
         return distances(normalize(look.features.float()), state["features"], self.k)[:, -1]
+
+
+def remembered(model: Classifier, x: Tensor, most: int, k: int, rng: torch.Generator) -> Tensor:
+    """(m, f) float32 features of at most so many inputs (n, *d), chosen at random.
+
+    Raises:
+        DataError: fewer samples than k.
+    """
+    chosen = torch.randperm(len(x), generator=rng)[:most]
+    if len(chosen) < k:
+        raise DataError(f"{len(chosen)} samples for k = {k}", "so many neighbours there must be", "give more, or a smaller k")
+    return gathered(model, x[chosen.to(x.device)]).float()
 
 
 def distances(features: Tensor, reference: Tensor, k: int) -> Tensor:

@@ -3,8 +3,9 @@
 Names are loaded when first used: a server borrows the look of these pages, and does not wait for charts.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from martensite.core.lazy import on_demand
 
 if TYPE_CHECKING:
     from martensite.evaluation.examples import Pair
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
     from martensite.reporting.union import render_union
 
 _HOMES = {
-    "Pair": "evaluation.examples",
-    "junit_xml": "reporting.junit",
-    "markdown_summary": "reporting.markdown",
-    "pareto_chart": "reporting.pareto",
-    "render_certificates": "reporting.certificates",
-    "render_comparison": "reporting.comparison",
-    "render_leaderboard": "reporting.leaderboard",
-    "render_robustness": "reporting.html",
-    "render_run": "reporting.html",
-    "render_union": "reporting.union",
+    "Pair": "martensite.evaluation.examples",
+    "junit_xml": "martensite.reporting.junit",
+    "markdown_summary": "martensite.reporting.markdown",
+    "pareto_chart": "martensite.reporting.pareto",
+    "render_certificates": "martensite.reporting.certificates",
+    "render_comparison": "martensite.reporting.comparison",
+    "render_leaderboard": "martensite.reporting.leaderboard",
+    "render_robustness": "martensite.reporting.html",
+    "render_run": "martensite.reporting.html",
+    "render_union": "martensite.reporting.union",
 }
 
 __all__ = [
@@ -43,8 +44,4 @@ __all__ = [
     "render_union",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"martensite.{_HOMES[name]}"), name)
+__getattr__ = on_demand(__name__, _HOMES)

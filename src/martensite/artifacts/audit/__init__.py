@@ -1,7 +1,8 @@
 """The audit log: who did what to which digest when. Needs the extra ``evidence``; names are loaded when first used."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from martensite.core.lazy import on_demand
 
 if TYPE_CHECKING:
     from martensite.artifacts.audit.checkpoint import Checkpoint, read_checkpoints
@@ -14,20 +15,20 @@ if TYPE_CHECKING:
     from martensite.artifacts.audit.writer import Writer
 
 _HOMES = {
-    "AuditLog": "log",
-    "Checkpoint": "checkpoint",
-    "Database": "database",
-    "Entry": "entry",
-    "Record": "entry",
-    "Trail": "trail",
-    "Verification": "verify",
-    "Writer": "writer",
-    "audit": "trail",
-    "loaded": "served",
-    "read_checkpoints": "checkpoint",
-    "requested": "served",
-    "serving": "served",
-    "verify_log": "verify",
+    "AuditLog": "martensite.artifacts.audit.log",
+    "Checkpoint": "martensite.artifacts.audit.checkpoint",
+    "Database": "martensite.artifacts.audit.database",
+    "Entry": "martensite.artifacts.audit.entry",
+    "Record": "martensite.artifacts.audit.entry",
+    "Trail": "martensite.artifacts.audit.trail",
+    "Verification": "martensite.artifacts.audit.verify",
+    "Writer": "martensite.artifacts.audit.writer",
+    "audit": "martensite.artifacts.audit.trail",
+    "loaded": "martensite.artifacts.audit.served",
+    "read_checkpoints": "martensite.artifacts.audit.checkpoint",
+    "requested": "martensite.artifacts.audit.served",
+    "serving": "martensite.artifacts.audit.served",
+    "verify_log": "martensite.artifacts.audit.verify",
 }
 
 __all__ = [
@@ -47,8 +48,4 @@ __all__ = [
     "verify_log",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = on_demand(__name__, _HOMES)
