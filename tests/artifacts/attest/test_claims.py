@@ -167,7 +167,7 @@ def test_writers_at_once_lose_nothing_and_a_torn_line_spoils_no_other(tmp_path):
     assert sorted(lines) == sorted(["torn", *(f"{word}{place}" for word in "abcd" for place in range(50))])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_one_altered_byte_never_alters_what_is_believed(data, claims, bundle, trust):
     backup = Path(f"{claims}.bak")

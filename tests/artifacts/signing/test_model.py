@@ -235,7 +235,7 @@ def test_pae_is_the_published_one():
     assert pae(b"hello world", "http://example.com/HelloWorld") == b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_an_altered_signature_file_is_refused_and_nothing_else_happens(data, signed, key):
     path = Path(f"{signed}.sig")
