@@ -33,6 +33,11 @@ def standard(options: argparse.Namespace, seed: int) -> mt.Classifier:
     ).model  # fmt: skip
 
 
+def seeds_of(options: argparse.Namespace) -> range:
+    """The seeds that are asked for."""
+    return range(options.first_seed, options.first_seed + options.seeds)
+
+
 def settings_of(options: argparse.Namespace, **more: Any) -> TrainingSettings:
     """What the parts share."""
     return TrainingSettings(**{"epochs": options.epochs, "batch_size": options.batch, "lr": options.lr, **more})

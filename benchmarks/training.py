@@ -26,7 +26,7 @@ import torch
 from bench_model import CACHE, mnist
 from epoch_speed import STEPS, speed
 from for_certificates import certified, smoothed
-from hardening import SHAPE, Figures, hardened, settings_of, standard, told
+from hardening import SHAPE, Figures, hardened, seeds_of, settings_of, standard, told
 
 import martensite as mt
 from martensite.attacks import ATTACKS
@@ -46,28 +46,30 @@ def bfloat16(options: argparse.Namespace) -> Figures:
                 mt.objectives.PGDAT(mix=0.0, attack=mt.attacks.PGD(steps=STEPS)),
                 seed,
                 f"seed {seed}, {precision}",
+                save=True,
                 attack_precision=precision,
             )
             for precision in ("float32", "bfloat16")
         }
-        for seed in range(options.seeds)
+        for seed in seeds_of(options)
     }
 
 
 def fast(options: argparse.Namespace) -> Figures:
     """The fast recipe against full PGD-10 training, all from one standard model a seed."""
     found: Figures = {}
-    for seed in range(options.seeds):
+    for seed in seeds_of(options):
         start = standard(options, seed)
         recipe = load_recipe("fast")
         if options.quick:
             recipe = recipe.scaled(2)
-        rows = {"fast": hardened(options, start, recipe, seed, f"seed {seed}, fast recipe")}
+        rows = {"fast": hardened(options, start, recipe, seed, f"seed {seed}, fast recipe", save=True)}
         for mix in (0.5, 0.0):
             objective = mt.objectives.PGDAT(mix=mix, attack=mt.attacks.PGD(steps=10))
             rows[f"pgd10_mix{mix:g}"] = hardened(
-                options, start, objective, seed, f"seed {seed}, PGD-10 mix {mix:g}", attack_precision=options.attack_precision
-            )
+                options, start, objective, seed, f"seed {seed}, PGD-10 mix {mix:g}", save=True,
+                attack_precision=options.attack_precision,
+            )  # fmt: skip
         for row in rows.values():
             # The standard model came for options.standard_epochs epochs of one forward and one backward pass.
             row["times_standard_training"] = row["standard_epochs"] / options.standard_epochs
@@ -82,7 +84,7 @@ def collapse(options: argparse.Namespace) -> Figures:
     objective = mt.objectives.FGSMAT(step=2.0)
     watch = Guards(watch=(Divergence(), CatastrophicOverfitting()), every=max(1, options.train // options.batch // 10))
     found: Figures = {}
-    for seed in range(options.seeds):
+    for seed in seeds_of(options):
         for name, guards in (("unguarded", None), ("guarded", watch)):
             settings = settings_of(options, guards=guards, schedule="constant")
             threat = mt.ThreatModel(eps=options.eps)
@@ -107,7 +109,7 @@ def madry(options: argparse.Namespace) -> Figures:
     Passes are in bfloat16 and the adversary starts with a third of its steps, or an epoch on a CPU takes twice as long.
     """
     found: Figures = {}
-    for seed in range(options.seeds):
+    for seed in seeds_of(options):
         start = mt.build(options.network, SHAPE, 10, seed=seed).to(options.device)
         method = mt.attacks.PGD(steps=options.steps)
         trades = mt.objectives.TRADES(beta=options.beta, attack=method)
@@ -163,7 +165,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of hardening by an objective")
     parser.add_argument("--standard-epochs", type=int, default=10, help="of the standard model that hardening starts from")
     parser.add_argument("--rounds", type=int, default=5, help="of speed")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0, help="where they start, so that seeds may run one by one")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--eps", type=float, help="default 0.2; collapse and madry 0.3")
     parser.add_argument(
