@@ -38,13 +38,13 @@ class Ablation(Sampled):
     fill: float = 0.0
     selection: NonNegativeInt = 100
 
-    def noisy(self, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    def noisy(self, x: Tensor, out: Tensor, rng: torch.Generator) -> None:
         """Copies of x with all but k pixels blanked."""
-        pixels = _pixels(tuple(x.shape))
+        n, pixels = len(out), _pixels(tuple(x.shape))
         order = torch.rand(n, pixels, generator=rng, dtype=torch.float64).topk(self.keep, sorted=False).indices
-        kept = torch.zeros(n, pixels, dtype=torch.bool).scatter_(1, order, value=True).to(x.device)
+        kept = torch.zeros(n, pixels, dtype=torch.bool).scatter_(1, order, value=True)
         mask = kept.view(n, 1, *x.shape[1:]) if x.dim() == 3 else kept.view(n, *x.shape)
-        return torch.where(mask, x, torch.full_like(x, self.fill))
+        torch.where(mask, x, torch.full_like(x, self.fill), out=out)
 
     def change(self, radius: int, shape: tuple[int, ...]) -> float:
         """Delta, rounded up: the most that changing so many pixels can change a probability."""

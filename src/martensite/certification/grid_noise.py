@@ -65,10 +65,10 @@ class GridNoise:
         found[unsettled] = rest.to(torch.int32)
         return found
 
-    def noisy(self, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
-        """(n, *d) noisy copies of x (*d), each of their values a function of an integer."""
-        whole = (x.double() * self.levels).round().to(torch.int32).cpu()
-        return (self.integers((n, *x.shape), rng) + whole).to(x.device).to(x.dtype) / self.levels
+    def noisy(self, x: Tensor, out: Tensor, rng: torch.Generator) -> None:
+        """Fill ``out`` (n, *d) with noisy copies of x (*d), each of their values a function of an integer."""
+        whole = (x.double() * self.levels).round().to(torch.int32)
+        out.copy_(self.integers(tuple(out.shape), rng).add_(whole)).div_(self.levels)
 
     def check(self, x: Tensor) -> None:
         """Refuse inputs off the grid.

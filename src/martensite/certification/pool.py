@@ -6,7 +6,7 @@ its copies travel in depends on the batch size and on the other inputs; what the
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from martensite.core.rng import generator
 from martensite.models import Classifier, check_logits
 
 BLOCK = 64  # noisy copies drawn at once; part of the streams' names: torch draws normals differently in other block sizes
-Draw = Callable[[Tensor, int, torch.Generator], Tensor]
+Draw = Callable[[Tensor, Tensor, torch.Generator], None]
 
 
 @dataclass(eq=False)
@@ -33,31 +33,29 @@ class _Input:
     seen: int = 0
 
 
-@dataclass(eq=False)
 class Pool:
     """Takes inputs through a plan.
 
     Args:
         model: In evaluation mode.
-        x: (n, *d) inputs, on the model's device.
+        x: (n, *d) inputs.
         indices: (n,) which name the streams.
-        draw: Noisy copies (m, *d) of one input (*d), of a number and from a generator given.
+        draw: Fills a tensor (m, *d) with noisy copies of one input (*d), from a generator given; all on the CPU.
         plan: What is tested, and when.
         seed: Of all randomness.
         stage: Name in the streams.
         batch_size: Noisy copies a pass.
     """
 
-    model: Classifier
-    x: Tensor
-    indices: Tensor
-    draw: Draw
-    plan: Plan
-    seed: int
-    stage: str
-    batch_size: int
-    _pieces: deque[tuple[_Input, Tensor]] = field(default_factory=deque)
-    _held: int = 0
+    def __init__(
+        self, model: Classifier, x: Tensor, indices: Tensor, draw: Draw, plan: Plan, seed: int, stage: str, batch_size: int
+    ) -> None:
+        self.model, self.x, self.indices, self.draw = model, x.cpu(), indices.tolist(), draw
+        self.plan, self.seed, self.stage, self.batch_size = plan, seed, stage, batch_size
+        # Noise is drawn where the pass reads it; the last block may reach past a batch.
+        self._copies = torch.empty(batch_size + BLOCK - 1, *x.shape[1:], dtype=x.dtype)
+        self._owners: deque[tuple[_Input, int]] = deque()  # whose they are, in order, and how many each
+        self._held = 0
 
     def run(self, guesses: list[int], journal: Journal | None, finished: Callable[[int, Tally], None]) -> list[Tally]:
         """Sample until every input is decided.
@@ -76,7 +74,7 @@ class Pool:
             tallies[place] = kept[place]
             finished(place, kept[place])
         waiting = deque(self._enter(place) for place in range(len(self.x)) if place not in tallies)
-        while waiting or self._pieces:
+        while waiting or self._held:
             while waiting and self._held < self.batch_size:
                 self._draw_block(one := waiting[0])
                 if one.drawn == one.course.next:
@@ -99,31 +97,28 @@ class Pool:
     def _draw_block(self, one: _Input) -> None:
         """Draw one block of what the input's next look still lacks."""
         size = min(BLOCK, one.course.next - one.drawn)
-        rng = generator(self.seed, self.stage, int(self.indices[one.place]), one.drawn)
-        self._pieces.append((one, self.draw(self.x[one.place], size, rng)))
+        rng = generator(self.seed, self.stage, self.indices[one.place], one.drawn)
+        self.draw(self.x[one.place], self._copies[self._held : self._held + size], rng)
+        self._owners.append((one, size))
         one.drawn, self._held = one.drawn + size, self._held + size
 
     def _pass(self) -> list[_Input]:
         """Classify a batch of what was drawn; returns the inputs whose look it completed."""
-        batch, room = [], self.batch_size
-        while self._pieces and room:
-            one, noisy = self._pieces.popleft()
-            if len(noisy) > room:
-                self._pieces.appendleft((one, noisy[room:]))
-                noisy = noisy[:room]
-            batch.append((one, noisy))
-            room -= len(noisy)
-        shown = torch.cat([noisy for _, noisy in batch]) if len(batch) > 1 else batch[0][1]
-        self._held -= len(shown)
-        winners = self._winners(shown)
+        size = min(self._held, self.batch_size)
+        winners = self._winners(self._copies[:size].to(self.model.device))
         start, ready = 0, []
-        for one, noisy in batch:
-            end = start + len(noisy)
+        while start < size:
+            one, owned = self._owners.popleft()
+            end = min(start + owned, size)
+            if start + owned > size:
+                self._owners.appendleft((one, start + owned - size))
             one.counts += np.bincount(winners[start:end], minlength=self.model.classes)
             one.seen += end - start
             start = end
             if one.seen == one.course.next:
                 ready.append(one)
+        self._held -= size
+        self._copies[: self._held] = self._copies[size : size + self._held].clone()
         return ready
 
     def _winners(self, shown: Tensor) -> NDArray[np.int64]:

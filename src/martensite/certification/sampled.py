@@ -52,8 +52,8 @@ class Sampled(Certifier):
 
     # What a kind of noise defines.
 
-    def noisy(self, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
-        """Noisy copies (n, *d) of an input (*d)."""
+    def noisy(self, x: Tensor, out: Tensor, rng: torch.Generator) -> None:
+        """Fill ``out`` (n, *d) with noisy copies of an input (*d); both are on the CPU, as ``rng`` is."""
         raise NotImplementedError(f"{type(self).__name__} must define noisy()")
 
     def miss_rate(self, radius: float, shape: tuple[int, ...]) -> float:

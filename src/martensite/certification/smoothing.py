@@ -43,12 +43,12 @@ class Smoothing(Sampled):
     quantised: bool = False
     levels: PositiveInt = 255
 
-    def noisy(self, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    def noisy(self, x: Tensor, out: Tensor, rng: torch.Generator) -> None:
         """x + sigma * noise."""
         if self.quantised:
-            return grid_noise(self.sigma, self.levels).noisy(x, n, rng)
-        noise = torch.randn(n, *x.shape, generator=rng).to(x)
-        return torch.add(x, noise, alpha=self.sigma, out=noise)
+            grid_noise(self.sigma, self.levels).noisy(x, out, rng)
+        else:
+            torch.add(x, out.normal_(generator=rng), alpha=self.sigma, out=out)
 
     def miss_rate(self, radius: float, shape: tuple[int, ...]) -> float:
         """1 - Phi(radius / sigma)."""

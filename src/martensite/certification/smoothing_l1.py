@@ -33,9 +33,9 @@ class UniformSmoothing(Sampled):
     kind: Literal["uniform_smoothing"] = "uniform_smoothing"
     width: PositiveFloat
 
-    def noisy(self, x: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    def noisy(self, x: Tensor, out: Tensor, rng: torch.Generator) -> None:
         """x + noise."""
-        return torch.rand(n, *x.shape, generator=rng).to(x).mul_(2.0).sub_(1.0).mul_(self.width).add_(x)
+        out.uniform_(generator=rng).mul_(2.0).sub_(1.0).mul_(self.width).add_(x)
 
     def miss_rate(self, radius: float, shape: tuple[int, ...]) -> float:
         """1/2 - radius / (2 lambda)."""

@@ -95,35 +95,40 @@ class Defended(Classifier):
         Parameters and flags are left as they were. It checks no rules: see `InputRules`.
         """
         parts = []
+        base = self.base
+        device, dtype = base.device, base.dtype
         # To note and restore every flag costs a small batch more than the detectors do; without gradients only the modes count.
-        training = any(module.training for module in self.modules())
-        with undisturbed(self) if training else nullcontext(), torch.no_grad():
-            for part in torch.split(x, BATCH):
-                shown = part.to(self.device, self.dtype)
-                look = None if self.panel is None else self.panel.look(shown)
-                scores = torch.zeros(len(part), 0) if self.panel is None or look is None else self.panel.scores(look)
-                # Without transforms the detectors' look has the answer already.
-                bare = look is not None and not self.defence.transforms and self.defence.voting is None
-                logits, unsure = (look.logits, None) if bare and look is not None else self.net.answer(shown)  # type: ignore[operator]
-                abstained = torch.zeros(len(part), dtype=torch.bool) if unsure is None else (unsure > 0).cpu()
-                flagged = (
-                    torch.zeros(len(part), dtype=torch.bool) if self.panel is None else (self.panel.margin(scores) > 0).cpu()
-                )
-                parts.append((logits.cpu(), scores.cpu(), flagged, abstained))
-        logits, scores, flagged, abstained = (
-            parts[0] if len(parts) == 1 else (torch.cat(column) for column in zip(*parts, strict=True))
-        )
-        p = None if self.panel is None else self.panel.p_values(scores)
-        names = () if self.panel is None else self.panel.names
+        with undisturbed(self) if _trains(self) else nullcontext(), torch.no_grad():
+            for part in [x] if len(x) <= BATCH else torch.split(x, BATCH):
+                parts.append(self._respond(part.to(device, dtype)))
+        columns = parts[0] if len(parts) == 1 else [torch.cat(column) for column in zip(*parts, strict=True)]
+        logits, scores, flagged, abstained = columns
+        p = torch.ones_like(scores) if self.panel is None else self.panel.p_values(scores)
         return Response(
             logits=logits,
             prediction=logits.argmax(1),
             flagged=flagged,
             abstained=abstained,
-            p_value=None if p is None else (p.amin(1) * p.shape[1]).clamp_max(1.0),  # the least of Holm's
-            p_values={} if p is None else dict(zip(names, p.T, strict=True)),
-            scores=dict(zip(names, scores.T, strict=True)),
+            p_value=None if self.panel is None else (p.amin(1) * p.shape[1]).clamp_max(1.0),  # the least of Holm's
+            names=() if self.panel is None else self.panel.names,
+            each_p=p,
+            each_score=scores,
         )
+
+    def _respond(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Logits, scores, alarms and abstentions of one batch, on the CPU."""
+        look = None if self.panel is None else self.panel.look(x)
+        # Without transforms the detectors' look has the answer already.
+        if look is not None and not self.defence.transforms and self.defence.voting is None:
+            logits, unsure = look.logits, None
+        else:
+            logits, unsure = self.net.answer(x)  # type: ignore[operator]
+        never = torch.zeros(len(x), dtype=torch.bool)
+        abstained = never if unsure is None else (unsure > 0).cpu()
+        if self.panel is None or look is None:
+            return logits.cpu(), torch.zeros(len(x), 0, dtype=torch.float64), never, abstained
+        scores = self.panel.scores(look).cpu()
+        return logits.cpu(), scores, self.panel.rings(scores), abstained
 
     def judged(self, x: Tensor, y: Tensor) -> Tensor:
         """(n, K) logits by which an attack on samples of class y (n,) is judged: to be rejected counts as being right.
@@ -177,6 +182,11 @@ class Stages(nn.Module):
         if self.defence.voting is None:
             return self.base(x), None
         return self.defence.voting.answer(self.base, x, derive(self._seed, "vote", call), rng)
+
+
+def _trains(module: nn.Module) -> bool:
+    """Whether any part is in training mode; `Module.modules` also makes names, which takes longer than a detector."""
+    return module.training or any(part is not None and _trains(part) for part in module._modules.values())
 
 
 def _digest(one: Fitted) -> str:

@@ -105,7 +105,10 @@ class Fitted:
 
     def look(self, look: Look) -> Tensor:
         """(n,) suspicion, differentiable, of a batch that was looked at."""
-        return self.detector.score({name: tensor.to(look.x.device) for name, tensor in self.state.items()}, look)
+        device, state = look.x.device, self.state
+        if any(tensor.device != device for tensor in state.values()):
+            state = {name: tensor.to(device) for name, tensor in state.items()}
+        return self.detector.score(state, look)
 
     def calibrate(self, clean: Tensor, false_alarms: float = 0.01) -> Self:
         """The same detector with an alarm that rings on at most so large a share of clean inputs.

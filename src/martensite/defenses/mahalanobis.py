@@ -53,5 +53,7 @@ class Mahalanobis(Detector):
 
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""
-        white = look.features.float() @ state["whitener"].T
-        return (white[:, None] - state["means"]).square().sum(2).amin(1)
+        # |w - m|^2 = |w|^2 - 2 w m + |m|^2: one product for all classes, in float64, as it is a difference of large numbers.
+        white, means = (look.features.float() @ state["whitener"].T).double(), state["means"].double()
+        nearest = torch.addmm(means.square().sum(1), white, means.T, alpha=-2.0).amin(1)
+        return (white.square().sum(1) + nearest).clamp_min(0.0)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from martensite.core.errors import ConfigError
-from martensite.defenses.conformal import p_values
 from martensite.defenses.detector import Fitted
 from martensite.defenses.features import Penultimate
 from martensite.defenses.look import Look
@@ -37,6 +36,13 @@ class Panel:
         self._thresholds = torch.tensor([one.threshold(false_alarms / len(fitted)) for one in fitted], dtype=torch.float64)
         middle = torch.tensor([float(one.calibrated.median()) for one in fitted], dtype=torch.float64)
         self._scales = (self._thresholds - middle).clamp_min(1e-12)
+        # One search for all: rows of one length, the shorter ones with infinity behind.
+        sizes = [len(one.calibrated) for one in fitted]
+        self._clean = torch.full((len(fitted), max(sizes)), torch.inf, dtype=torch.float64)
+        for row, one in zip(self._clean, fitted, strict=True):
+            row[: len(one.calibrated)] = one.calibrated
+        self._sizes = torch.tensor(sizes)[:, None]
+        self._ranks = (self._sizes + 1).double()
         wants = any(one.detector.reads == "features" for one in fitted)
         self._penultimate = Penultimate(fitted[0].model) if wants else None
 
@@ -57,9 +63,13 @@ class Panel:
         return torch.stack([one.look(look).double() for one in self.fitted], 1)
 
     def p_values(self, scores: Tensor) -> Tensor:
-        """(n, m) float64 conformal p-values, one a detector, not corrected."""
-        each = [p_values(one.calibrated, column.cpu()) for one, column in zip(self.fitted, scores.detach().T, strict=True)]
-        return torch.stack(each, 1)
+        """(n, m) float64 conformal p-values on the CPU, one a detector, not corrected; as `conformal.p_values` has them."""
+        below = torch.searchsorted(self._clean, scores.detach().cpu().T.contiguous())
+        return ((self._ranks - below.minimum(self._sizes)) / self._ranks).T  # NaN is found behind everything
+
+    def rings(self, scores: Tensor) -> Tensor:
+        """(n,) bool: the alarm, exactly where `margin` is positive."""
+        return (scores <= self._thresholds.to(scores.device)).all(1).logical_not()
 
     def margin(self, scores: Tensor) -> Tensor:
         """(n,) float64, differentiable: positive exactly where the alarm rings; 1 is as far above it as clean data lies below.

@@ -18,8 +18,9 @@ class Response:
         flagged: (n,) bool: the detectors' alarm rings.
         abstained: (n,) bool: the vote was too close.
         p_value: (n,) float64 of all detectors together, Holm's; None without detectors.
-        p_values: Each detector's own (n,), not corrected.
-        scores: Each detector's suspicion (n,).
+        names: Of the m detectors.
+        each_p: (n, m) each detector's own p-value, not corrected.
+        each_score: (n, m) float64 each detector's suspicion.
     """
 
     logits: Tensor
@@ -27,8 +28,19 @@ class Response:
     flagged: Tensor
     abstained: Tensor
     p_value: Tensor | None
-    p_values: dict[str, Tensor]
-    scores: dict[str, Tensor]
+    names: tuple[str, ...]
+    each_p: Tensor
+    each_score: Tensor
+
+    @property
+    def p_values(self) -> dict[str, Tensor]:
+        """Each detector's own (n,), not corrected."""
+        return dict(zip(self.names, self.each_p.T, strict=True))
+
+    @property
+    def scores(self) -> dict[str, Tensor]:
+        """Each detector's suspicion (n,)."""
+        return dict(zip(self.names, self.each_score.T, strict=True))
 
     @property
     def decisions(self) -> tuple[Decision, ...]:

@@ -36,7 +36,7 @@ def make_backend(kind: Kind, model: Classifier, probe: npt.NDArray[np.float32]) 
         if kind != "torch":
             names = ", ".join(model.defence.names)
             raise ModelError(f"the model has the defences {names}", "they are computed by torch", "use the back end torch")
-        return lambda x: Outcome.of(model.respond(torch.from_numpy(x)))
+        return _defended(model)
     plain = _torch(model)
     if kind == "torch":
         return lambda x: Outcome.plain(plain(x))
@@ -46,6 +46,14 @@ def make_backend(kind: Kind, model: Classifier, probe: npt.NDArray[np.float32]) 
     if not off <= TOLERANCE * max(float(np.abs(expected).max()), 1e-6):
         raise ModelError(f"ONNX Runtime's logits are off by {off:.2g}", "both back ends are the same model", "use torch")
     return lambda x: Outcome.plain(other(x))
+
+
+def _defended(model: Defended) -> Backend:
+    def compute(x: npt.NDArray[np.float32]) -> Outcome:
+        with torch.inference_mode():
+            return Outcome.of(model.respond(torch.from_numpy(x)))
+
+    return compute
 
 
 def _torch(model: Classifier) -> Logits:

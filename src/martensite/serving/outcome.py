@@ -34,22 +34,22 @@ class Outcome:
         """Of a model without detectors. A row that isn't finite has failed."""
         n = len(logits)
         finite = np.isfinite(logits.min(axis=1) - logits.max(axis=1))  # NaN and infinity survive both
-        decisions: list[Decision] = ["answered" if one else "failed" for one in finite]
+        decisions: list[Decision] = ["answered"] * n if finite.all() else ["answered" if one else "failed" for one in finite]
         return cls(logits, decisions, np.full(n, np.nan), np.full(n, np.nan))
 
     @classmethod
     def of(cls, response: Response) -> "Outcome":
         """Of a defended model. The score is that of the detector with the least p-value of its own."""
         plain = cls.plain(response.logits.float().numpy())
-        said = response.decisions
-        decisions = [word if word == "failed" else WORDS[one] for word, one in zip(plain.decisions, said, strict=True)]
+        decisions = plain.decisions
+        if response.flagged.any() or response.abstained.any():
+            said = zip(decisions, response.decisions, strict=True)
+            decisions = [word if word == "failed" else WORDS[one] for word, one in said]
         if response.p_value is None:
             return replace(plain, decisions=decisions)
-        names = [*response.scores]
-        loudest = np.stack([response.p_values[name].numpy() for name in names], 1).argmin(1)
-        scores = np.stack([response.scores[name].detach().numpy() for name in names], 1).astype(np.float64)
-        score = scores[np.arange(len(scores)), loudest]
-        return cls(plain.logits, decisions, score, response.p_value.double().numpy())
+        scores = response.each_score.numpy()
+        score = scores[np.arange(len(scores)), response.each_p.numpy().argmin(1)]
+        return cls(plain.logits, decisions, score, response.p_value.numpy())
 
     @classmethod
     def joined(cls, parts: Sequence["Outcome"]) -> "Outcome":
