@@ -20,7 +20,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from martensite.certification.binomial import UNIT, Window, binomial, convolve, slack
 
@@ -160,6 +159,8 @@ def _step(n: int, q: float) -> Window:
 
 def futile(places: Sequence[int], reject: Sequence[int]) -> tuple[int, ...]:
     """(K,) misses at which a rate that the last look rejects half the time is out of hope."""
+    from scipy.stats import binom  # slow to load
+
     hopeful = max(reject[-1], 0) / places[-1]
     stops: NDArray[np.int64] = binom.isf(HOPE, np.array(places), hopeful).astype(np.int64) + 1
     bound = np.minimum(np.maximum(stops, np.array(reject) + 1), reject[-1] + 1)

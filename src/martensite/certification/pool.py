@@ -51,6 +51,7 @@ class Pool:
         self, model: Classifier, x: Tensor, indices: Tensor, draw: Draw, plan: Plan, seed: int, stage: str, batch_size: int
     ) -> None:
         self.model, self.x, self.indices, self.draw = model, x.cpu(), indices.tolist(), draw
+        self._device = model.device  # asking takes as long as a small operation
         self.plan, self.seed, self.stage, self.batch_size = plan, seed, stage, batch_size
         # Noise is drawn where the pass reads it; the last block may reach past a batch.
         self._copies = torch.empty(batch_size + BLOCK - 1, *x.shape[1:], dtype=x.dtype)
@@ -105,7 +106,7 @@ class Pool:
     def _pass(self) -> list[_Input]:
         """Classify a batch of what was drawn; returns the inputs whose look it completed."""
         size = min(self._held, self.batch_size)
-        winners = self._winners(self._copies[:size].to(self.model.device))
+        winners = self._winners(self._copies[:size].to(self._device))
         start, ready = 0, []
         while start < size:
             one, owned = self._owners.popleft()
@@ -118,7 +119,8 @@ class Pool:
             if one.seen == one.course.next:
                 ready.append(one)
         self._held -= size
-        self._copies[: self._held] = self._copies[size : size + self._held].clone()
+        if self._held:  # the rest of the last block goes first next time
+            self._copies[: self._held] = self._copies[size : size + self._held].clone()
         return ready
 
     def _winners(self, shown: Tensor) -> NDArray[np.int64]:

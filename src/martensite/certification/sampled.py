@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
-from scipy.stats import beta
+from scipy.special import betainccinv
 from torch import Tensor
 
 from martensite.certification.anytime import anytime_design
@@ -236,4 +236,4 @@ class Sampled(Certifier):
 
 def upper(count: int, n: int, alpha: float) -> float:
     """One-sided Clopper-Pearson: a rate that lies below the true one with probability at most alpha. Rounded up."""
-    return 1.0 if count == n else min(1.0, float(beta.isf(alpha, count + 1, n - count)) * (1.0 + 1e-12))
+    return 1.0 if count == n else min(1.0, float(betainccinv(count + 1, n - count, alpha)) * (1.0 + 1e-12))

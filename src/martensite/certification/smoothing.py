@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from martensite.certification.certifier import CERTIFIERS
@@ -52,14 +52,14 @@ class Smoothing(Sampled):
 
     def miss_rate(self, radius: float, shape: tuple[int, ...]) -> float:
         """1 - Phi(radius / sigma)."""
-        return float(norm.sf(radius * self._per_unit(shape) / self.sigma)) * ROUNDED - self._bias(shape)
+        return float(ndtr(-radius * self._per_unit(shape) / self.sigma)) * ROUNDED - self._bias(shape)
 
     def reach(self, miss: float, rival: float, shape: tuple[int, ...]) -> float:
         """sigma / 2 * (Phi^-1(1 - miss) - Phi^-1(rival))."""
         miss, rival = miss + self._bias(shape), rival + self._bias(shape)
         if not miss + rival < 1.0:
             return 0.0
-        far = 0.5 * float(norm.isf(miss) - norm.ppf(rival)) - SHORTER
+        far = 0.5 * float(-ndtri(miss) - ndtri(rival)) - SHORTER
         return max(0.0, self.sigma * far / self._per_unit(shape))
 
     def radius(self, count: int, n: int, shape: tuple[int, ...] = (1,)) -> float:

@@ -20,6 +20,7 @@ from martensite.defenses.transform import replaced
 from martensite.models import Classifier, undisturbed
 
 BATCH = 250
+NEVER = torch.zeros(1, dtype=torch.bool)
 WEIGHT = 0.25  # of the logits' spread, a unit of the alarm's logarithm
 
 
@@ -95,8 +96,8 @@ class Defended(Classifier):
         Parameters and flags are left as they were. It checks no rules: see `InputRules`.
         """
         parts = []
-        base = self.base
-        device, dtype = base.device, base.dtype
+        one = next(self.parameters(), self.mean)
+        device, dtype = (one.device, one.dtype) if one.is_floating_point() else (self.device, self.dtype)
         # To note and restore every flag costs a small batch more than the detectors do; without gradients only the modes count.
         with undisturbed(self) if _trains(self) else nullcontext(), torch.no_grad():
             for part in [x] if len(x) <= BATCH else torch.split(x, BATCH):
@@ -123,7 +124,7 @@ class Defended(Classifier):
             logits, unsure = look.logits, None
         else:
             logits, unsure = self.net.answer(x)  # type: ignore[operator]
-        never = torch.zeros(len(x), dtype=torch.bool)
+        never = NEVER.expand(len(x))
         abstained = never if unsure is None else (unsure > 0).cpu()
         if self.panel is None or look is None:
             return logits.cpu(), torch.zeros(len(x), 0, dtype=torch.float64), never, abstained

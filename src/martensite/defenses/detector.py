@@ -38,11 +38,15 @@ class Detector(Config):
         """Tensors that `score` needs, from clean samples (n, *d) with labels (n,)."""
         return {}
 
+    def prepare(self, state: State) -> State:
+        """What `score` takes, from what `learn` returned: whatever can be computed once and needn't be kept."""
+        return state
+
     def score(self, state: State, look: Look) -> Tensor:
         """(n,) suspicion, larger is less like clean data; differentiable, so that an adaptive attack can lower it.
 
         Args:
-            state: What `learn` returned, on the inputs' device.
+            state: What `prepare` returned, on the inputs' device.
             look: The inputs, and what the model makes of them.
         """
         raise NotImplementedError(f"{type(self).__name__} must define score()")
@@ -92,6 +96,7 @@ class Fitted:
     clean: Tensor | None = None
     false_alarms: float = 0.01
     about: str = ""
+    _ready: dict[torch.device, State] = field(default_factory=dict, init=False, repr=False)  # as `prepare` made it
 
     def score(self, x: Tensor) -> Tensor:
         """(n,) float64 suspicion of inputs (n, *d), on the CPU; larger is less like clean data."""
@@ -105,10 +110,10 @@ class Fitted:
 
     def look(self, look: Look) -> Tensor:
         """(n,) suspicion, differentiable, of a batch that was looked at."""
-        device, state = look.x.device, self.state
-        if any(tensor.device != device for tensor in state.values()):
-            state = {name: tensor.to(device) for name, tensor in state.items()}
-        return self.detector.score(state, look)
+        device = look.x.device
+        if device not in self._ready:
+            self._ready[device] = {name: one.to(device) for name, one in self.detector.prepare(self.state).items()}
+        return self.detector.score(self._ready[device], look)
 
     def calibrate(self, clean: Tensor, false_alarms: float = 0.01) -> Self:
         """The same detector with an alarm that rings on at most so large a share of clean inputs.

@@ -25,4 +25,6 @@ class Energy(Detector):
 
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""
-        return -self.temperature * (look.logits.double() / self.temperature).logsumexp(1)
+        scaled = look.logits.double() / self.temperature
+        # log softmax_k = z_k - log sum exp z, for any k; in a small batch each operation counts.
+        return self.temperature * (scaled.log_softmax(1)[:, 0] - scaled[:, 0])

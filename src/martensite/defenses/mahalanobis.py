@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import linear
 
 from martensite.core.errors import DataError
 from martensite.defenses.detector import DETECTORS, Detector, State
@@ -51,9 +52,20 @@ class Mahalanobis(Detector):
         whitener = torch.linalg.solve_triangular(root, torch.eye(len(root), dtype=root.dtype, device=root.device), upper=False)
         return {"means": (means @ whitener.T).float(), "whitener": whitener.float()}
 
+    def prepare(self, state: State) -> State:
+        """One product of matrices for all: |w - m_c|^2 = |w|^2 + (|m_c|^2 - 2 w m_c), both linear in the features but for |w|^2.
+
+        w and m_c are taken from the middle of the means, so that it isn't a small difference of large numbers.
+        """
+        whitener, means = state["whitener"].double(), state["means"].double()
+        middle = means.mean(0)
+        means = means - middle
+        weight = torch.cat([whitener, -2.0 * means @ whitener])
+        bias = torch.cat([-middle, means.square().sum(1) + 2.0 * means @ middle])
+        return {**state, "weight": weight.float(), "bias": bias.float()}
+
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""
-        # |w - m|^2 = |w|^2 - 2 w m + |m|^2: one product for all classes, in float64, as it is a difference of large numbers.
-        white, means = (look.features.float() @ state["whitener"].T).double(), state["means"].double()
-        nearest = torch.addmm(means.square().sum(1), white, means.T, alpha=-2.0).amin(1)
-        return (white.square().sum(1) + nearest).clamp_min(0.0)
+        found = linear(look.features.float(), state["weight"], state["bias"])
+        white, classes = found.split([len(state["whitener"]), len(state["means"])], 1)
+        return torch.linalg.vecdot(white, white) + classes.amin(1)

@@ -27,6 +27,9 @@ class Panel:
 
     Raises:
         ConfigError: none, one that isn't calibrated, or too few calibration samples for a rate of ``false_alarms / m``.
+
+    Attributes:
+        names: One a detector; a kind that is there twice is numbered.
     """
 
     def __init__(self, fitted: Sequence[Fitted], false_alarms: float) -> None:
@@ -43,16 +46,12 @@ class Panel:
             row[: len(one.calibrated)] = one.calibrated
         self._sizes = torch.tensor(sizes)[:, None]
         self._ranks = (self._sizes + 1).double()
-        wants = any(one.detector.reads == "features" for one in fitted)
-        self._penultimate = Penultimate(fitted[0].model) if wants else None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """One a detector; a kind that is there twice is numbered."""
-        kinds = [one.detector.kind for one in self.fitted]
-        return tuple(
+        kinds = [one.detector.kind for one in fitted]
+        self.names = tuple(
             kind if kinds.count(kind) == 1 else f"{kind}_{kinds[:place].count(kind) + 1}" for place, kind in enumerate(kinds)
         )
+        wants = any(one.detector.reads == "features" for one in fitted)
+        self._penultimate = Penultimate(fitted[0].model) if wants else None
 
     def look(self, x: Tensor) -> Look:
         """A look at a batch that serves all of them."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat
-from scipy.stats import binom
+from scipy.special import betainc
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -62,7 +62,7 @@ class Voting(Config):
         votes = self.count(model, x.detach().clamp(*model.box), seed)
         top = votes.topk(2, dim=1).values.cpu().numpy()
         # At p = 1/2 the distribution is symmetric: the two-sided p-value is twice the upper tail.
-        chance = torch.from_numpy(2.0 * binom.sf(top[:, 0] - 1, top[:, 0] + top[:, 1], 0.5)).clamp_(1e-300, 1.0)
+        chance = torch.from_numpy(2.0 * betainc(top[:, 0], top[:, 1] + 1, 0.5)).clamp_(1e-300, 1.0)
         unsure = (chance / self.alpha).log().to(x.device)
         if not (torch.is_grad_enabled() and x.requires_grad):
             return shares(votes.to(x)), unsure

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from scipy.stats import fisher_exact
-
 from martensite.core.config import Config
 from martensite.evaluation.paired import holm
 from martensite.evaluation.rate import Rate
@@ -40,6 +38,8 @@ def by_class(
         correct: (n,) without an attack.
         robust: (n,) under every attack.
     """
+    from scipy.stats import fisher_exact  # slow to load
+
     n, held = len(labels), sum(robust)
     found = []
     for label, name in enumerate(names):

@@ -9,7 +9,6 @@ from statistics import fmean, median
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
-from scipy.stats import weibull_max
 from torch import Tensor
 
 from martensite.core.config import Config
@@ -125,5 +124,7 @@ def _location(maxima: Tensor) -> float:
     largest = float(maxima.max())
     if largest - float(maxima.min()) <= FLAT * largest:
         return max(largest, 1e-300)
+    from scipy.stats import weibull_max  # slow to load
+
     _, location, _ = weibull_max.fit(maxima.numpy(), loc=largest)
     return max(float(location), largest)

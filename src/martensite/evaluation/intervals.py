@@ -2,7 +2,7 @@
 
 from math import sqrt
 
-from scipy.stats import beta, norm
+from scipy.special import betaincinv, ndtri
 
 from martensite.core.errors import ConfigError
 
@@ -19,15 +19,15 @@ def clopper_pearson(count: int, n: int, confidence: float = 0.95) -> tuple[float
     """
     _check(count, n, confidence)
     tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, n - count + 1))
-    high = 1.0 if count == n else float(beta.ppf(1 - tail, count + 1, n - count))
+    low = 0.0 if count == 0 else float(betaincinv(count, n - count + 1, tail))
+    high = 1.0 if count == n else float(betaincinv(count + 1, n - count, 1 - tail))
     return low, high
 
 
 def wilson(count: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval: shorter than the exact one, with the stated coverage on average (Wilson 1927)."""
     _check(count, n, confidence)
-    z = float(norm.ppf(1 - (1 - confidence) / 2))
+    z = float(ndtri(1 - (1 - confidence) / 2))
     centre = (count + z * z / 2) / (n + z * z)
     half = z / (n + z * z) * sqrt(count * (n - count) / n + z * z / 4)
     return max(0.0, centre - half), min(1.0, centre + half)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from scipy.stats import binomtest
+from scipy.special import betainc
 
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError
@@ -41,8 +41,9 @@ def mcnemar(first_only: int, second_only: int) -> float:
     """
     if min(first_only, second_only) < 0:
         raise ConfigError(f"counts are {(first_only, second_only)}", "a count is not negative")
-    discordant = first_only + second_only
-    return float(binomtest(first_only, discordant, 0.5).pvalue) if discordant else 1.0
+    # At p = 1/2 the distribution is symmetric: twice the tail from the larger count on, which overlaps itself if they are equal.
+    fewer, more = sorted((first_only, second_only))
+    return min(1.0, 2.0 * float(betainc(more, fewer + 1, 0.5))) if more > fewer else 1.0
 
 
 def difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Difference:

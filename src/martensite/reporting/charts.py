@@ -3,16 +3,20 @@
 Every colour in a chart is a CSS custom property, which Vega hands through untouched, so one drawing follows the page from light
 to dark and onto paper. A large chart is drawn twice, for wide and for narrow screens, because a scaled-down chart has text that
 nobody can read; the stylesheet shows one of the two.
+
+Altair is slow to load: functions that draw import it, so that a page without charts, or no page, waits for nothing.
 """
 
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import altair as alt
 import vl_convert
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    import altair as alt
 
 Size = tuple[int, int]
 WIDE: Size = (720, 320)
@@ -76,6 +80,8 @@ class Chart:
 
 def layers(parts: Sequence[Any], size: Size) -> Markup:
     """Altair's layers as one drawing of that size."""
+    import altair as alt
+
     spec: dict[str, Any] = alt.layer(*parts).properties(width=size[0], height=size[1]).to_dict(validate=False)
     return finish(vl_convert.vegalite_to_svg(spec | LAYOUT | {"config": CONFIG}))
 
@@ -88,8 +94,10 @@ def wide_and_narrow(draw: Callable[[Size], Sequence[Any]]) -> Markup:
     )
 
 
-def table(rows: list[dict[str, Any]]) -> alt.Data:
+def table(rows: list[dict[str, Any]]) -> "alt.Data":
     """Rows for altair."""
+    import altair as alt
+
     return alt.Data(values=rows)  # type: ignore[no-untyped-call]
 
 

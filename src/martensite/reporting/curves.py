@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import altair as alt
-
 from martensite.evaluation.report import CertificationReport, CurvePoint
 from martensite.reporting.charts import SMALL, WIDE, Chart, Key, Size, layers, table, wide_and_narrow
 from martensite.reporting.formats import NOTHING, interval, number, percent
@@ -88,6 +86,8 @@ def _rows(lines: Sequence[Line]) -> list[tuple[tuple[str, str], ...]]:
 
 
 def _layers(lines: Sequence[Line], x_name: str, mark: tuple[float, str] | None, steps: bool, size: Size) -> list[Any]:
+    import altair as alt
+
     wide = size == WIDE
     x = alt.X(
         "x:Q",

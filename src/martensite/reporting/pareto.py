@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import altair as alt
 import vl_convert
 
 from martensite.evaluation.report import Rate
@@ -22,6 +21,8 @@ def pareto_chart(result: SweepResult, min_clean: float | None = None) -> str:
         result: The sweep.
         min_clean: The floor, drawn as a line.
     """
+    import altair as alt
+
     rows = [_row("", *result.start, 0.0, START, result.samples)]
     for place, outcome in enumerate(result.outcomes):
         if not outcome.failure:

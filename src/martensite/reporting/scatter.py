@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
-
 from martensite.evaluation.rate import Rate
 from martensite.reporting.charts import Chart, Key, Size, layers, table
 from martensite.reporting.formats import interval, number, percent
@@ -68,6 +66,8 @@ def _chart(points: Sequence[Point], front: Sequence[bool], x_name: str, xs: Sequ
 
 
 def _layers(points: Sequence[Point], x_name: str, xs: Sequence[float], front: Sequence[bool], axis: str) -> list[Any]:
+    import altair as alt
+
     found: list[Any] = []
     middle = (min(xs) + max(xs)) / 2
     for point, value, best in zip(points, xs, front, strict=True):

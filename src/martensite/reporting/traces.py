@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
-
 from martensite.evaluation.traces import LossTrace
 from martensite.reporting.charts import SMALL, Chart, Key, layers, table
 from martensite.reporting.formats import NOTHING, count, number, percent
@@ -45,6 +43,8 @@ def _chart(same: list[Named]) -> Chart:
 
 
 def _layers(same: list[Named], loss: str) -> list[Any]:
+    import altair as alt
+
     found: list[Any] = []
     for key, _, trace in same:
         rows = [{"step": step, "loss": mean} for step, mean in zip(trace.steps, trace.mean, strict=True)]
