@@ -64,7 +64,7 @@ def fast(options: argparse.Namespace) -> Figures:
         if options.quick:
             recipe = recipe.scaled(2)
         rows = {"fast": hardened(options, start, recipe, seed, f"seed {seed}, fast recipe", save=True)}
-        for mix in (0.5, 0.0):
+        for mix in options.mix or (0.5, 0.0):
             objective = mt.objectives.PGDAT(mix=mix, attack=mt.attacks.PGD(steps=10))
             rows[f"pgd10_mix{mix:g}"] = hardened(
                 options, start, objective, seed, f"seed {seed}, PGD-10 mix {mix:g}", save=True,
@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument(
         "--attack-precision", default="float32", choices=["float32", "bfloat16"], help="of fast's PGD-10 training"
     )
+    parser.add_argument("--mix", type=float, action="append", help="share of clean loss in fast's PGD-10; default 0.5 and 0")
     parser.add_argument("--sigma", type=float, default=0.5, help="of smoothed")
     parser.add_argument(
         "--objective", action="append", help="of smoothed (default: all three) and certified (default: ibp); may repeat"
