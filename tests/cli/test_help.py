@@ -33,6 +33,18 @@ COMMANDS = (
     "report",
 )
 HEAVY = ("torch", "numpy", "sklearn", "scipy", "altair", "pydantic", "PIL")
+ROOMS = ("attacks", "certification", "defenses", "evaluation", "gates", "models", "pipeline", "reporting.html", "training")
+LATE = (
+    "altair",
+    "jsonschema",
+    "scipy.stats",
+    "sklearn",
+    "torch._dynamo",
+    "torch.onnx",
+    "onnxruntime",
+    "sqlalchemy",
+    "cryptography",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -67,18 +79,32 @@ def test_the_version(call):
     assert call("--version").out == f"{martensite.__version__}\n"
 
 
-def test_help_loads_nothing_heavy():
+@pytest.fixture(scope="module")
+def loaded():
+    """What a fresh process has loaded of HEAVY after the help of every command, and of LATE after it has imported the rooms."""
     code = f"""
-import contextlib, io, json, sys
+import contextlib, importlib, io, json, sys
 from martensite.cli.main import main
 for command in {COMMANDS!r}:
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         main([command, "--help"])
 print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+for room in {ROOMS!r}:
+    importlib.import_module(f"martensite.{{room}}")
+print(json.dumps([name for name in {LATE!r} if name in sys.modules]))
 """
-    loaded = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout
+    return [set(json.loads(line)) for line in out.splitlines()]
+
+
+def test_help_loads_nothing_heavy(loaded):
     # Typer reads its options with pydantic; nothing else may be there.
-    assert set(loaded) <= {"pydantic"}
+    assert loaded[0] <= {"pydantic"}
+
+
+def test_rooms_load_what_is_slow_where_it_is_used(loaded):
+    """A gate draws no chart, and most commands train nothing: they would wait seconds for what they don't use."""
+    assert loaded[1] == set()
 
 
 def test_a_mistyped_command_is_refused_without_loading_torch():
