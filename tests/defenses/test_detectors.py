@@ -1,5 +1,7 @@
 """Detectors against other libraries and closed forms; conformal p-values against their guarantee."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -259,3 +261,35 @@ def test_a_score_that_is_no_number_rings():
     scores = torch.tensor([[torch.nan], [torch.inf], [5.0], [-torch.inf]]).double()
     assert (panel.margin(scores) > 0).tolist() == [True, True, False, False]
     assert (panel.p_values(scores)[:, 0] <= 0.01).tolist() == [True, True, False, False]
+    assert panel.rings(scores).tolist() == [True, True, False, False]
+
+
+def test_one_search_gives_every_detectors_p_values():
+    """Detectors calibrated on numbers of samples that differ, scores that equal clean ones, and what is no number."""
+    model, chance = build("small_cnn", shape=(1, 8, 8), classes=10), torch.Generator().manual_seed(0)
+    sizes = (300, 1000, 301)
+    fitted = [Fitted(Energy(), model, {}, torch.randn(n, generator=chance).double().sort().values) for n in sizes]
+    panel = Panel(fitted, 0.02)
+    scores = torch.randn(50, 3, generator=chance).double()
+    scores[0], scores[1], scores[2] = torch.nan, torch.inf, -torch.inf
+    for column, one in enumerate(fitted):
+        scores[3 + column, column] = one.clean[7]
+        torch.testing.assert_close(panel.p_values(scores)[:, column], p_values(one.clean, scores[:, column]))
+    assert torch.equal(panel.rings(scores), panel.margin(scores) > 0)
+    assert 0 < int(panel.rings(scores).sum()) < 50
+
+
+def test_mahalanobis_keeps_its_digits_far_from_the_origin(model, digits):
+    """Features of 10,000 and more: squares of 10^8, of which float32 keeps no unit."""
+    chance = torch.Generator().manual_seed(0)
+    x, y = digits.held.x, digits.held.y
+    state = Mahalanobis().learn(model, x, y, chance)
+    features = gathered(model, digits.test.x[:40])
+    far = {"means": state["means"] + (1e4 * torch.ones(features.shape[1])) @ state["whitener"].T, "whitener": state["whitener"]}
+    detector = Mahalanobis()
+    near, moved = (
+        detector.score(detector.prepare(held), SimpleNamespace(features=seen))
+        for held, seen in ((state, features), (far, features + 1e4))
+    )
+    # The features themselves have lost 1e-3 of their unit at 1e4.
+    torch.testing.assert_close(moved, near, rtol=0.05, atol=0.5)

@@ -18,6 +18,7 @@ from martensite.defenses.panel import Panel
 from martensite.defenses.response import Response
 from martensite.defenses.transform import replaced
 from martensite.models import Classifier, undisturbed
+from martensite.models.passes import by_parts
 
 BATCH = 250
 NEVER = torch.zeros(1, dtype=torch.bool)
@@ -181,7 +182,7 @@ class Stages(nn.Module):
         for place, transform in enumerate(self.defence.transforms):
             x = transform.through(x, self.base.box, rng.fork(transform.kind, place) if transform.random else rng)
         if self.defence.voting is None:
-            return self.base(x), None
+            return by_parts(self.base, x), None
         return self.defence.voting.answer(self.base, x, derive(self._seed, "vote", call), rng)
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from martensite.core.errors import ModelError
 from martensite.models import Classifier
+from martensite.models.passes import by_parts
 
 CLOSE = 1e-3  # of the largest logit: how far the last layer's answer may be from the model's
 
@@ -41,7 +42,7 @@ class Penultimate:
 
     def logits(self, features: Tensor, x: Tensor) -> Tensor:
         """(n, K) logits that belong to the features (n, f) of the inputs x."""
-        return self.model(x) if self._last is None else self._last(features)  # type: ignore[no-any-return]
+        return by_parts(self.model, x) if self._last is None else self._last(features)
 
     def check(self, x: Tensor) -> None:
         """Refuse a network in which something follows the last linear layer.

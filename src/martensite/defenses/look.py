@@ -6,6 +6,7 @@ from torch import Tensor
 
 from martensite.defenses.features import Penultimate
 from martensite.models import Classifier
+from martensite.models.passes import by_parts
 
 
 class Look:
@@ -23,9 +24,11 @@ class Look:
     @cached_property
     def features(self) -> Tensor:
         """(n, f) inputs of the last linear layer."""
-        return (self._penultimate or Penultimate(self.model))(self.x)
+        return by_parts(self._penultimate or Penultimate(self.model), self.x)
 
     @cached_property
     def logits(self) -> Tensor:
         """(n, K) logits of the bare model."""
-        return self.model(self.x) if self._penultimate is None else self._penultimate.logits(self.features, self.x)
+        if self._penultimate is None:
+            return by_parts(self.model, self.x)
+        return self._penultimate.logits(self.features, self.x)

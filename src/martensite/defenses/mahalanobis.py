@@ -67,5 +67,7 @@ class Mahalanobis(Detector):
     def score(self, state: State, look: Look) -> Tensor:
         """See `Detector.score`."""
         found = linear(look.features.float(), state["weight"], state["bias"])
-        white, classes = found.split([len(state["whitener"]), len(state["means"])], 1)
-        return torch.linalg.vecdot(white, white) + classes.amin(1)
+        f = len(state["whitener"])
+        white = found[:, :f]
+        nearest: Tensor = torch.linalg.vecdot(white, white) + found[:, f:].amin(1)
+        return nearest

@@ -12,6 +12,7 @@ import torch
 from martensite.core.errors import ConfigError, ModelError
 from martensite.defenses import Defended
 from martensite.models import Classifier
+from martensite.models.passes import PASS, by_parts
 from martensite.serving.outcome import Outcome
 
 Kind = Literal["torch", "onnxruntime"]
@@ -61,8 +62,8 @@ def _torch(model: Classifier) -> Logits:
 
     def compute(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            logits = model(torch.from_numpy(x).to(device, dtype))
-            return logits.float().cpu().numpy()  # type: ignore[no-any-return]
+            logits = by_parts(model, torch.from_numpy(x).to(device, dtype))
+            return logits.float().cpu().numpy()
 
     return compute
 
@@ -93,6 +94,7 @@ def _onnxruntime(model: Classifier, probe: npt.NDArray[np.float32]) -> Logits:
     session: Any = onnxruntime.InferenceSession(buffer.getvalue(), options, providers=["CPUExecutionProvider"])
 
     def compute(x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return session.run(["logits"], {"x": x})[0]  # type: ignore[no-any-return]
+        parts = [session.run(["logits"], {"x": x[start : start + PASS]})[0] for start in range(0, len(x), PASS)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     return compute

@@ -27,14 +27,15 @@ class Batching(Config):
     """How requests are put together.
 
     Args:
-        max_batch: Most samples computed together. On a CPU more are seldom faster: they fall out of its caches.
+        max_batch: Most samples that are taken from the queue together; through the network they go in passes that a CPU's
+            caches hold.
         max_wait: Seconds that an idle model waits for company for a batch that isn't full.
         max_queue: Most samples that wait.
         latency: Seconds from arrival to answer; a request that can't be expected to make it gets 429 with Retry-After.
         timeout: Seconds after which a request that waits nevertheless is given up with 503.
     """
 
-    max_batch: PositiveInt = 32
+    max_batch: PositiveInt = 128
     max_wait: NonNegativeFloat = 0.001
     max_queue: PositiveInt = 1024
     latency: PositiveFloat = 1.0
