@@ -79,3 +79,23 @@ def test_after_the_end_nothing_is_taken(desk):
     desk.close()
     assert not desk.put(paper(Watch(), 1))
     assert not [one for one in threading.enumerate() if one is desk._thread]
+
+
+def test_it_takes_no_more_than_its_share():
+    """Its own clock runs only while it works, the process's with whatever there is: after each look it owes the rest."""
+    clocks = {"mine": 0.0, "whole": 100.0}
+
+    class Slow(Watch):
+        def see(self, x, logits, p_value, moment):
+            super().see(x, logits, p_value, moment)
+            clocks["mine"] += 0.5
+            clocks["whole"] += 0.5
+
+    desk, watch = Desk(0.02, 10, [].append, lambda: clocks["mine"], lambda: clocks["whole"]), Slow()
+    for turn in range(1, 4):
+        desk.put(paper(watch, turn))
+        assert desk.settle()
+        assert desk.spent == 0.5 * turn
+        clocks["whole"] = desk.due
+        assert desk.spent / (clocks["whole"] - 100.0) == pytest.approx(0.02)
+    desk.close()

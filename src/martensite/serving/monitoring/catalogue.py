@@ -57,6 +57,7 @@ FAMILIES = (
     Family("martensite_drift_alarm", "gauge", "1 once the test has rung, until the version is loaded anew.", TEST, group="Drift"),
     Family("martensite_drift_samples", "counter", "Samples that the drift tests looked at.", VERSION, group="Drift"),
     Family("martensite_drift_passed_over", "counter", "Samples that they had no time for.", VERSION, group="Drift"),
+    Family("martensite_drift_seconds", "counter", "Processor time that they took.", (), "s", "Drift"),
     Family("martensite_ready", "gauge", "1 if the model may be asked.", ("model",), group="Evidence"),
     Family("martensite_verdict", "gauge", "1 for what the gate says of the version.", (*VERSION, "verdict"), group="Evidence"),
     Family("martensite_suspended", "gauge", "1 if a claim suspends the version.", VERSION, group="Evidence"),

@@ -47,6 +47,8 @@ class LiveCollector(Collector):
         yield "martensite_start_time_seconds", (), live.started
         if (lost := live.audit_lost()) is not None:
             yield "martensite_audit_lost", (), lost
+        if live.desk is not None:
+            yield "martensite_drift_seconds", (), live.desk.spent
         for model in live.models.values():
             yield from _of_model(model)
             for version in model.versions.values():

@@ -33,10 +33,25 @@ class Desk:
         budget: Share of the processor time that this process takes.
         waiting: Most samples in the queue.
         complain: Given a line when something fails.
+        mine: Processor seconds of the thread that asks.
+        whole: Processor seconds of the process.
+
+    Attributes:
+        spent: Processor seconds that it took so far.
+        due: Of the process, from which on it may work again.
     """
 
-    def __init__(self, budget: float, waiting: int, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        budget: float,
+        waiting: int,
+        complain: Callable[[str], None],
+        mine: Callable[[], float] = time.thread_time,
+        whole: Callable[[], float] = time.process_time,
+    ) -> None:
         self._budget, self._most, self._complain = budget, waiting, complain
+        self._mine, self._whole = mine, whole
+        self.spent, self.due = 0.0, 0.0
         self._papers: deque[Paper] = deque()
         self._waiting = 0
         self._news = threading.Condition()
@@ -74,7 +89,7 @@ class Desk:
 
     def _work(self) -> None:
         while papers := self._next():
-            began = time.thread_time()
+            began = self._mine()
             try:
                 papers[0].watch.see(
                     np.concatenate([one.x for one in papers]),
@@ -84,13 +99,14 @@ class Desk:
                 )
             except Exception as error:  # what is watched goes on
                 self._complain(f"the drift watch stumbled: {type(error).__name__}: {error}")
-            due = time.process_time() + (time.thread_time() - began) * (1.0 / self._budget - 1.0)
+            took = self._mine() - began
             with self._news:
+                self.spent, self.due = self.spent + took, self._whole() + took * (1.0 / self._budget - 1.0)
                 self._busy = False
                 self._news.notify_all()
             since = time.monotonic()
             while not self._end.wait(SHORTEST):
-                if time.process_time() >= due or time.monotonic() - since > LONGEST:
+                if self._whole() >= self.due or time.monotonic() - since > LONGEST:
                     break
 
     def _next(self) -> list[Paper]:
