@@ -10,8 +10,11 @@ import torch
 from martensite.artifacts.bundle import load_bundle, save_bundle
 from martensite.core.errors import ConfigError
 from martensite.data import Dataset
-from martensite.defenses import Defence, Energy, InputRules, defend
+from martensite.defenses import Defence, Defended, Energy, InputRules, defend
 from martensite.serving.access import ApiKey, Keys, new_secret
+from martensite.threat import Constraints
+
+RISING = InputRules(shape=(1, 4, 4), table=Constraints(relations=("x0 <= x1",)))
 
 
 def test_metadata_say_what_the_model_takes_and_gives(plain):
@@ -411,6 +414,22 @@ def test_rules_of_the_defence_are_rules_of_the_server(served, here, guarded, x):
     answer = server.infer(x[:3])
     assert answer.status_code == 400
     assert "1 to 2" in answer.json()["error"]
+
+
+def test_the_second_model_keeps_its_own_rules(served, here, guarded, x):
+    """What the first takes and the second's own rules refuse is refused; the other rows are routed."""
+    place, low = guarded()
+    inputs = torch.cat([x, low[:20]])
+    flagged = flags(load_bundle(place), inputs)
+    save_bundle(Defended(here.model, Defence(rules=RISING)), here.folder / "strict")
+    here.yard.prove(here.folder / "strict")
+    kept = inputs.flatten(1)[:, 0] <= inputs.flatten(1)[:, 1]
+    assert 0 < int((flagged & kept).sum()) < int(flagged.sum())
+    second = [{"name": "second", "bundle": str(here.folder / "strict"), "evidence": here.evidence}]
+    server = served(model={"bundle": str(place), "flagged": "route", "second": "second"}, more=second)
+    found = {one["name"]: one["data"] for one in server.infer(inputs).json()["outputs"]}
+    expected = ["answered" if not rang else "routed" if fit else "refused" for rang, fit in zip(flagged, kept, strict=True)]
+    assert found["decision"] == expected
 
 
 # The page

@@ -194,6 +194,14 @@ def test_evidence_that_a_judge_stumbles_over_takes_the_model_out(served, here, x
     answer = server.infer(x)
     assert answer.status_code == 503
     assert "too deep" in answer.json()["error"]
+    shown = server.get("/metrics").text
+    assert 'martensite_verdict{model="tiny",route="primary",verdict="PASS"} 0.0' in shown
+    assert 'martensite_verdict{model="tiny",route="primary",verdict="INCONCLUSIVE"} 1.0' in shown
+    assert "too deep" in server.fleet.slot("tiny").lines["primary"].loaded.record["checks"][-1]["reason"]
+    monkeypatch.undo()
+    server.fleet.slot("tiny").judge_again("primary")
+    assert 'martensite_verdict{model="tiny",route="primary",verdict="PASS"} 1.0' in server.get("/metrics").text
+    assert server.infer(x).status_code == 200
 
 
 def test_an_older_verdict_does_not_replace_a_newer_one(served, here, x, monkeypatch):

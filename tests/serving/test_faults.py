@@ -11,7 +11,10 @@ import httpx
 import pytest
 import torch
 
+from martensite.core.errors import ConfigError
+from martensite.serving import Fleet
 from martensite.serving.observer import Observer
+from martensite.serving.run import uvicorn_config
 
 
 def body(n=1):
@@ -246,17 +249,65 @@ def test_a_server_that_is_told_to_stop_answers_what_it_has_taken(listening):
         connect(server).close()
 
 
-def test_tls_by_files(listening, here):
+@pytest.fixture
+def tls(here):
+    """A certificate for this machine, as settings, and a context that trusts it."""
     certificate, key = here.folder / "tls.crt", here.folder / "tls.key"
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
     asked = [*words.split(), "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
     if subprocess.run(asked, capture_output=True, check=False).returncode:
         pytest.skip("openssl can't make a certificate here")
-    server = listening(tls={"certificate": str(certificate), "key": str(key)})
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    assert httpx.post(f"{server.url}/v2/models/tiny/infer", content=body(), verify=trusting).status_code == 200
+    return {"certificate": str(certificate), "key": str(key)}, ssl.create_default_context(cafile=str(certificate))
+
+
+def test_tls_by_files(listening, tls):
+    server = listening(tls=tls[0])
+    assert httpx.post(f"{server.url}/v2/models/tiny/infer", content=body(), verify=tls[1]).status_code == 200
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{server.url}/v2/health/live")
+
+
+def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(listening, tls):
+    """Written as soon as the client may: none of it is lost between the handshake and the server."""
+    server = listening(tls=tls[0])
+    for _ in range(20):
+        with connect(server) as client, tls[1].wrap_socket(client, server_hostname="127.0.0.1") as secured:
+            secured.sendall(head(len(body())) + body())
+            assert b"200 OK" in read_all(secured)
+
+
+def test_handshakes_that_never_begin_count_as_connections_and_end(listening, tls):
+    server = listening(tls=tls[0], connections=3, limits={"head_seconds": 2.0})
+    idle = [connect(server) for _ in range(3)]
+    try:
+        with connect(server) as late:  # one more is cut off
+            late.settimeout(30)
+            with contextlib.suppress(ConnectionResetError):
+                assert late.recv(1) == b""
+        for one in idle:
+            one.settimeout(30)
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(1) == b""  # their time is over
+    finally:
+        for one in idle:
+            one.close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            assert httpx.post(f"{server.url}/v2/models/tiny/infer", content=body(), verify=tls[1]).status_code == 200
+            return
+        time.sleep(0.05)
+    raise AssertionError("the server answers nobody any more")
+
+
+def test_tls_files_that_are_none_end_the_server_with_the_reason(here):
+    (here.folder / "nothing.pem").write_text("nothing")
+    given = str(here.folder / "nothing.pem")
+    config = here.config(tls={"certificate": given, "key": given})
+    fleet = Fleet(config)
+    with pytest.raises(ConfigError, match="TLS"):
+        uvicorn_config(config, fleet)
+    fleet.close()
 
 
 def test_what_a_client_gets_says_nothing_of_the_software(listening):

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -132,3 +133,52 @@ def test_a_request_that_is_given_up_is_recorded_all_the_same(here, monkeypatch):
     asyncio.run(ask())
     book.close()
     assert [one.action for one, _ in records(here)].count("request") == 2
+
+
+class Slow(int):
+    """A number whose addition lets others in between reading and writing."""
+
+    def __add__(self, other):
+        value = int(self) + other
+        time.sleep(0.001)
+        return Slow(value)
+
+    def __sub__(self, other):
+        return self + -other
+
+
+def test_what_is_outstanding_is_counted_rightly_by_many_threads(here):
+    book = ledger.Ledger(ledger.Audit(log=str(here.folder / "audit.db")))
+    book._outstanding = Slow(0)
+
+    def ask():
+        for _ in range(10):
+            asyncio.run(book.request(b"1", "sha256:" + "0" * 64, "app", "done", {}))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    book.close()
+    assert int(book._outstanding) == 0
+
+
+def test_a_version_whose_loading_cannot_be_recorded_does_not_serve_where_that_is_required(served, here, x, monkeypatch):
+    server = served(audit={"log": str(here.folder / "audit.db"), "required": True})
+    append = AuditLog.append
+
+    def full(self, entries):
+        raise StorageError("no space left on device")
+
+    monkeypatch.setattr(AuditLog, "append", full)
+    before = server.fleet.slot("tiny").pick()
+    with pytest.raises(StorageError, match="can't be recorded"):
+        server.fleet.slot("tiny").load("primary")
+    assert server.fleet.slot("tiny").pick() is before
+    monkeypatch.setattr(AuditLog, "append", append)
+    server.fleet.slot("tiny").load("primary")
+    assert server.fleet.slot("tiny").pick() is not before
+    assert server.infer(x).status_code == 200
+    server.fleet.close()
+    assert [(one.action, one.outcome) for one, _ in records(here)].count(("load", "done")) == 2

@@ -1,10 +1,13 @@
 """The query watch: a search for an adversarial is seen within its first steps, clean traffic isn't."""
 
+import threading
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from martensite.attacks import Square, attack
+from martensite.core.errors import ConfigError
 from martensite.data import load_data
 from martensite.models import Access, BlackBox
 from martensite.serving.queries import Queries, Watch
@@ -69,3 +72,14 @@ def test_keys_are_watched_apart_and_what_left_the_window_is_forgotten(digits):
     assert seen.see("a", digits[:1] + noise) >= 19
     assert seen.see("b", digits[1:2]) == 0
     assert seen.see("a", digits[100:140]) <= 2
+
+
+def test_many_comparisons_are_made_beside_the_event_loop(served, x, monkeypatch):
+    server, where = served(model={"queries": {"window": 10_000}}), []
+    monkeypatch.setattr(Watch, "see", lambda self, key, x: where.append(threading.current_thread()) or 0)
+    assert server.infer(x[:1]).status_code == 200
+    assert server.infer(x).status_code == 200
+    assert where[0] is server.portal.thread
+    assert where[1] is not server.portal.thread
+    with pytest.raises(ConfigError):
+        Queries.parse({"window": 10_001})

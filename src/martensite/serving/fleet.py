@@ -61,7 +61,8 @@ class Fleet:
             [*observers, *(one for one in (self.live, self.ledger, self.tracer) if one is not None)], log.error
         )
         self.gatekeeper = Gatekeeper(config.access)
-        self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer) for one in config.models}
+        before = self.ledger.before if self.ledger is not None else lambda change: None
+        self.slots = {one.name: Slot(one, config.insecure_no_evidence, self.observer, before) for one in config.models}
         for slot in self.slots.values():
             slot.second = self.slots.get(slot.config.second or "")
         self.bodies = Bodies(config.limits)

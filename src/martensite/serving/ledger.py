@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 from concurrent.futures import Future
 from datetime import timedelta
@@ -11,7 +12,7 @@ from pydantic import PositiveFloat
 
 from martensite.artifacts.moments import now
 from martensite.core.config import Config
-from martensite.core.errors import ConfigError, MartensiteError
+from martensite.core.errors import ConfigError, MartensiteError, StorageError
 from martensite.serving.observer import Change, Observer
 from martensite.serving.refusal import Refusal
 
@@ -22,6 +23,7 @@ log = logging.getLogger("martensite.serving")
 OUTSTANDING = 5000  # records that may wait for the disk
 COMPLAIN_EVERY = 10.0  # seconds
 ERASE_EVERY = 3600.0
+RECORDED_WITHIN = 30.0
 
 
 class Audit(Config):
@@ -32,7 +34,8 @@ class Audit(Config):
         requests: Each request is recorded by its SHA-256, with model, key and outcome.
         inputs: The requests themselves are kept, too; they can be deleted later, the records of them can't.
         retention_days: After which kept requests are deleted; None: by hand only.
-        required: An answer is given only once its record is on disk; else what can't be recorded is a line in the server's log.
+        required: A version serves, and an answer is given, only once its record is on disk; else what can't be recorded is a line
+            in the server's log.
     """
 
     log: str
@@ -62,23 +65,43 @@ class Ledger(Observer):
         self._log = AuditLog(settings.log, actor="martensite serve")
         self._writer = Writer(self._log)
         self._outstanding = self._lost = 0
+        self._counting = threading.Lock()  # the event loop, the watch and the writer count
         self._complained = self._erased = float("-inf")
 
     def change(self, change: Change) -> None:
         """A version came or went."""
         from martensite.artifacts.audit import Entry, loaded, serving
 
-        details = {"version": change.version, "route": change.route, "reason": change.reason[:2000]}
-        if change.verdict:
-            details |= {"verdict": change.verdict["verdict"], "policy": change.verdict["policy"]["name"]}
+        details = _details(change)
         if not change.digest:
             entry = Entry("load", name=change.model, outcome="failed", purpose="serve", details=details)
         elif change.state == "serving":
-            self._submit(loaded(change.digest, change.model, configuration=details))
+            if not self.settings.required:  # else it was recorded before it served
+                self._submit(loaded(change.digest, change.model, configuration=details))
             entry = serving(change.digest, change.model, "begun", details)
         else:
             entry = serving(change.digest, change.model, "done", details)
         self._submit(entry)
+
+    def before(self, change: Change) -> None:
+        """Record what is about to serve, where that is required.
+
+        Raises:
+            StorageError: it could not be recorded.
+        """
+        if not self.settings.required:
+            return
+        from martensite.artifacts.audit import loaded
+
+        future = self._submit(loaded(change.digest, change.model, configuration=_details(change)))
+        try:
+            if future is None:
+                raise StorageError("the audit log can't keep up", "nothing serves without a record", "load it again later")
+            future.result(RECORDED_WITHIN)
+        except (MartensiteError, TimeoutError) as error:
+            reason = error.value if isinstance(error, MartensiteError) else f"not within {RECORDED_WITHIN:g} s"
+            text = f"{change.model} {change.version} is not served: its loading can't be recorded: {reason}"
+            raise StorageError(text, "nothing serves without a record", "mend the audit log") from None
 
     async def request(self, body: bytes, digest: str, key: str, outcome: str, details: dict[str, Any]) -> None:
         """Record a request.
@@ -135,17 +158,27 @@ class Ledger(Observer):
         except MartensiteError as error:
             self._complain(str(error))
             return None
-        self._outstanding += 1
+        with self._counting:
+            self._outstanding += 1
         future.add_done_callback(self._written)
         return future
 
     def _written(self, future: "Future[Any]") -> None:
-        self._outstanding -= 1
+        with self._counting:
+            self._outstanding -= 1
         if not future.cancelled() and (error := future.exception()) is not None:
             self._complain(str(error))
 
     def _complain(self, text: str) -> None:
-        self._lost += 1
+        with self._counting:
+            self._lost += 1
         if time.monotonic() - self._complained > COMPLAIN_EVERY:
             self._complained = time.monotonic()
             log.error("%d records of the audit log are lost so far: %s", self._lost, text)
+
+
+def _details(change: Change) -> dict[str, Any]:
+    details: dict[str, Any] = {"version": change.version, "route": change.route, "reason": change.reason[:2000]}
+    if change.verdict:
+        details |= {"verdict": change.verdict["verdict"], "policy": change.verdict["policy"]["name"]}
+    return details

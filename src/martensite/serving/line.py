@@ -98,16 +98,18 @@ class Line:
         return self._ruled(raw.clip(low, high))
 
     def _ruled(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        rules = self.loaded.rules
-        if rules is None:
-            return x
         try:
-            reasons = rules.refusals(rules.check(x))
+            reasons = self.refusals(x)
         except DataError as error:
             raise Refusal(400, error.value, error.rule, error.remedy) from None
         if (row := next((row for row, reason in enumerate(reasons) if reason), None)) is not None:
             raise Refusal(400, f"row {row} of the input is refused: {reasons[row]}", f"{self.name} has rules for its inputs")
         return x
+
+    def refusals(self, x: npt.NDArray[np.float32]) -> tuple[str | None, ...]:
+        """For each row of inputs (n, *d) in the box why the model's rules refuse it, or None; raises as `InputRules.check`."""
+        rules = self.loaded.rules
+        return (None,) * len(x) if rules is None else rules.refusals(rules.check(x))
 
     async def answer(self, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
         """The outcome of inputs (n, *d) in the box; raises as `Batcher.submit`."""

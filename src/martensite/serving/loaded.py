@@ -89,10 +89,20 @@ class Loaded:
             self.verdict = self.case.judge(self.sealed, self.subject)
             self.dates = self.case.dates(self.sealed, self.subject)
         except MartensiteError as error:
-            return str(error)
+            return self._undecided(str(error))
         except Exception as error:  # whatever it stumbled over: evidence that can't be judged is none
-            return f"its evidence can't be judged: {type(error).__name__}: {error}"
+            return self._undecided(f"its evidence can't be judged: {type(error).__name__}: {error}")
         return refused(self.verdict)
+
+    def _undecided(self, reason: str) -> str:
+        """The last verdict is none any more: whoever asks for it is told that nothing is decided."""
+        from martensite.artifacts.attest.predicates import GateCheck
+        from martensite.artifacts.moments import now
+
+        failed = [one for one in self.verdict.checks if one.verdict != "PASS" and one.rule != "judgement"]
+        checks = (*failed, GateCheck(rule="judgement", verdict="INCONCLUSIVE", reason=reason))
+        self.verdict = self.verdict.model_copy(update={"verdict": "INCONCLUSIVE", "checks": checks, "created": now()})
+        return reason
 
 
 def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded:

@@ -23,14 +23,14 @@ class Queries(Config):
     """How a key's queries are watched.
 
     Args:
-        window: Of its last samples.
+        window: Of its last samples; each new one is compared with all of them.
         near: Root mean square of the difference of two inputs, as a part of the box's width, below which they are near
             duplicates.
         limit: So many near duplicates in the window are an attack.
         then: An attack is said in the answer (``parameters.queries``), or refused with 429 until it has left the window.
     """
 
-    window: PositiveInt = Field(default=1000, le=100_000)
+    window: PositiveInt = Field(default=1000, le=10_000)
     near: PositiveFloat = 0.05
     limit: PositiveInt = 50
     then: Literal["say", "refuse"] = "say"

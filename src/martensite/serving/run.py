@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -11,9 +12,11 @@ from typing import Any
 
 import uvicorn
 
+from martensite.core.errors import ConfigError
 from martensite.serving.app import create_app
-from martensite.serving.config import ServeConfig
+from martensite.serving.config import ServeConfig, Tls
 from martensite.serving.fleet import Fleet
+from martensite.serving.handshake import behind_tls
 from martensite.serving.observer import Observer
 from martensite.serving.patience import patient
 
@@ -47,8 +50,6 @@ def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Call
 
 def bind(config: ServeConfig) -> socket.socket:
     """The listening socket: from now on connections wait in it. Raises `ConfigError` where the address is taken."""
-    from martensite.core.errors import ConfigError
-
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -63,16 +64,12 @@ def bind(config: ServeConfig) -> socket.socket:
 
 def uvicorn_config(config: ServeConfig, fleet: Fleet) -> uvicorn.Config:
     """What uvicorn is told."""
-    tls: dict[str, Any] = {}
+    protocol: Any = patient(config.limits.head_seconds, config.limits.body_seconds, config.connections)
     if config.tls is not None:
-        import ssl
-
-        tls = {"ssl_certfile": str(config.tls.certificate), "ssl_keyfile": str(config.tls.key)}
-        if config.tls.clients is not None:
-            tls |= {"ssl_ca_certs": str(config.tls.clients), "ssl_cert_reqs": ssl.CERT_REQUIRED}
+        protocol = behind_tls(protocol, _context(config.tls), config.limits.head_seconds, config.connections)
     return uvicorn.Config(
         create_app(fleet),
-        http=patient(config.limits.head_seconds, config.limits.body_seconds, config.connections),
+        http=protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -81,8 +78,19 @@ def uvicorn_config(config: ServeConfig, fleet: Fleet) -> uvicorn.Config:
         date_header=False,
         timeout_keep_alive=round(config.keep_alive),
         timeout_graceful_shutdown=round(config.grace),
-        **tls,
     )
+
+
+def _context(tls: Tls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certificate, tls.key)
+        if tls.clients is not None:
+            context.load_verify_locations(tls.clients)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"the TLS files can't be used: {error}", "they are PEM", "look at tls: in serve.yaml") from None
+    return context
 
 
 class Server(uvicorn.Server):

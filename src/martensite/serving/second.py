@@ -1,4 +1,4 @@
-"""A second opinion: what a detector flags is answered by another model, which is slower or more robust."""
+"""A second opinion: what a detector flags is answered by another model, which is slower or more robust, by rules of its own."""
 
 from dataclasses import replace
 
@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from martensite.artifacts.manifest import Manifest
+from martensite.core.errors import DataError
 from martensite.serving.line import Line
+from martensite.serving.observer import Decision
 from martensite.serving.outcome import Outcome
 from martensite.serving.refusal import Refusal
 
@@ -27,13 +29,17 @@ async def ask_second(
     rows = [row for row, word in enumerate(first.decisions) if word == "flagged"]
     if not rows:
         return first
-    decisions = list(first.decisions)
+    decisions: list[Decision] = ["refused" if word == "flagged" else word for word in first.decisions]
     if line is None or not _alike(line.loaded.manifest, asked):
-        return replace(first, decisions=["refused" if word == "flagged" else word for word in decisions])
+        return replace(first, decisions=decisions)
     try:
+        reasons = line.refusals(x[rows])
+        rows = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+        if not rows:
+            return replace(first, decisions=decisions)
         second = await line.answer(x[rows], id, key)
-    except Refusal:
-        return replace(first, decisions=["refused" if word == "flagged" else word for word in decisions])
+    except (Refusal, DataError):
+        return replace(first, decisions=decisions)
     logits = first.logits.copy()
     logits[rows] = second.logits
     for row, word in zip(rows, second.decisions, strict=True):

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from martensite.serving.queries import Watch
 from martensite.serving.refusal import Refusal
 from martensite.serving.second import ask_second
 
+AT_ONCE = 10_000  # pairs of queries that are compared in the event loop: half a millisecond
 ROUTES: tuple[Route, ...] = ("primary", "canary", "shadow")
 
 
@@ -43,10 +45,13 @@ class Slot:
         config: Of the model.
         insecure: Nothing is asked of its bundles.
         observer: Hears what happens.
+        before: Told of a version that is about to serve; what it raises keeps it from that.
     """
 
-    def __init__(self, config: ModelConfig, insecure: bool, observer: Observer) -> None:
-        self.config, self.observer = config, observer
+    def __init__(
+        self, config: ModelConfig, insecure: bool, observer: Observer, before: Callable[[Change], None] = lambda change: None
+    ) -> None:
+        self.config, self.observer, self._before = config, observer, before
         self.sources = {route: source for route in ROUTES if (source := _source(config, route, insecure)) is not None}
         self.lines: dict[Route, Line] = {}
         self.trouble: dict[Route, str] = dict.fromkeys(self.sources, "it is not loaded yet")
@@ -55,6 +60,7 @@ class Slot:
         self._loading, self._judging = threading.Lock(), threading.Lock()
         self.second: Slot | None = None  # set by the fleet, which knows all of them
         self._watch: Watch | None = None
+        self._watching = asyncio.Lock()
         self._shadows: set[asyncio.Task[None]] = set()
 
     @property
@@ -84,11 +90,16 @@ class Slot:
 
     def _load(self, route: Route) -> None:
         source, started, began = self.sources[route], time.time(), time.perf_counter()
+        line: Line | None = None
         try:
             loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
             refuse = self.config.flagged == "refuse"
             line = Line(self.name, route, loaded, self.config.batching, self.observer, refuse_flagged=refuse)
+            change = Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded)
+            self._before(change)
         except MartensiteError as error:
+            if line is not None:
+                line.close()
             self.trouble[route] = str(error)
             if source.case is not None:
                 self.observer.judged(Judged(self.name, "", "", str(error), {}, route, time.perf_counter() - began, started))
@@ -100,7 +111,7 @@ class Slot:
         old = self.lines.get(route)
         self.lines[route] = line  # one assignment: a request sees the old one or the new one
         self.trouble.pop(route, None)
-        self.observer.change(Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded))
+        self.observer.change(change)
         if old is not None:
             old.close(self.config.batching.timeout)  # after which nobody waits for it any more
             self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
@@ -135,14 +146,17 @@ class Slot:
             raise Refusal(503, f"{self.name} is not served: {self.reason}", "what isn't proven isn't served", retry_after=10.0)
         return lines[0]
 
-    def watch(self, key: str, x: npt.NDArray[np.float32]) -> int:
-        """Note a key's queries; the near duplicates among its recent ones."""
+    async def watch(self, key: str, x: npt.NDArray[np.float32]) -> int:
+        """Note a key's queries; the near duplicates among its recent ones. Many are looked at beside the event loop."""
         if self.config.queries is None:
             return 0
         if self._watch is None:
             manifest = self.described().loaded.manifest
             self._watch = Watch(self.config.queries, manifest.shape, manifest.box[1] - manifest.box[0])
-        return self._watch.see(key, x)
+        async with self._watching:  # one after the other, wherever they are looked at
+            if len(x) * self.config.queries.window <= AT_ONCE:
+                return self._watch.see(key, x)
+            return await asyncio.to_thread(self._watch.see, key, x)
 
     def permit(self, near: int) -> None:
         """Whether so many near duplicates may be answered.

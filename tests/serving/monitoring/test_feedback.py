@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from martensite.core.errors import DataError
+from martensite.serving.access import ApiKey, Keys, new_secret
 from martensite.serving.monitoring.labels import Accuracy, Answers
 
 
@@ -80,3 +81,30 @@ class TestFeedback:
     def test_a_body_that_is_no_json(self, served):
         assert served().post("/v2/models/tiny/feedback", content=b"\xff{").status_code == 400
         assert served().post("/v2/models/none/feedback", json={"id": "a", "labels": [0]}).status_code == 404
+
+    def test_who_asks_labels_nobody_elses_answers(self, served, here):
+        """A rival that may ask and label can't have another client's right answers counted wrong; a labeller may say whose."""
+        tokens, keys = {}, Keys()
+        for name, scopes in {"app": ("infer",), "rival": ("infer", "feedback"), "people": ("feedback",)}.items():
+            tokens[name], digest = new_secret(name)
+            keys = keys.with_key(ApiKey(name=name, hashes=(digest,), scopes=scopes))
+        keys.save(here.folder / "keys.yaml")
+        server = served(access={"keys": str(here.folder / "keys.yaml")})
+
+        def bearing(name):
+            return {"Authorization": f"Bearer {tokens[name]}"}
+
+        def label(name, **document):
+            return server.post("/v2/models/tiny/feedback", json={"id": id, "labels": [0], **document}, headers=bearing(name))
+
+        id = server.infer(torch.zeros(1, 1, 4, 4), headers=bearing("app")).json()["id"]
+        assert label("rival").status_code == 400
+        refused = label("rival", client="app")
+        assert refused.status_code == 403
+        assert "its own answers" in refused.json()["error"]
+        assert label("people", client="app").status_code == 200
+
+    def test_ids_that_the_server_makes_are_not_guessed_from_one_another(self, served):
+        server = served()
+        ids = [server.infer(torch.zeros(1, 1, 4, 4)).json()["id"] for _ in range(3)]
+        assert len({one[:8] for one in ids}) == 3

@@ -1,15 +1,11 @@
 """What every route needs: the fleet behind the application, and the door."""
 
-import itertools
 import secrets
 
 from starlette.requests import Request
 
 from martensite.serving.access import ApiKey, Scope
 from martensite.serving.fleet import Fleet
-
-_PREFIX = secrets.token_hex(8)
-_ids = (f"{_PREFIX}-{number}" for number in itertools.count())
 
 
 def fleet_of(request: Request) -> Fleet:
@@ -26,5 +22,5 @@ def admit(request: Request, scope: Scope, model: str | None = None) -> ApiKey:
 
 
 def new_id() -> str:
-    """An id for a request that has none."""
-    return next(_ids)
+    """An id for a request that has none; no client can guess another's, for which labels may come."""
+    return secrets.token_hex(12)

@@ -21,7 +21,8 @@ class Feedback(BaseModel):
     Attributes:
         id: Of the request, as its answer had it.
         labels: Class numbers.
-        client: Name of the API key that asked; left out: the key that sends this if it may ask itself, else whichever did.
+        client: Name of the API key that asked; left out: the key that sends this if it may ask itself, else whichever did. A key
+            that may ask itself labels its own answers only.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,7 +46,11 @@ async def feedback(request: Request, model: str) -> Counted:
     fleet = fleet_of(request)
     fleet.slot(model)
     document = await read_document(request, Feedback)
-    client = document.client or (key.name if "infer" in key.scopes else None)
+    own = "infer" in key.scopes
+    if own and document.client not in (None, key.name):
+        rule = "who asks could else have a rival's right answers counted wrong"
+        raise Refusal(403, "this key labels its own answers only", rule, "label with a key of the scope feedback alone")
+    client = key.name if own else document.client
     try:
         right = fleet.live.label(model, document.id, client, document.labels)
     except DataError as error:
