@@ -47,7 +47,7 @@ def create_app(fleet: Fleet) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(fleet.watch())
+        watch, lag = asyncio.create_task(fleet.watch()), asyncio.create_task(fleet.lag.watch())
         settings = fleet.config.monitoring.metrics
         port = MetricsPort(settings, fleet.live) if settings.port is not None else None
         if port is not None:
@@ -56,9 +56,10 @@ def create_app(fleet: Fleet) -> FastAPI:
             yield
         finally:
             fleet.stopping = True
-            watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watch
+            for one in (watch, lag):
+                one.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await one
             await asyncio.to_thread(fleet.close)
             if port is not None:
                 await asyncio.to_thread(port.close)

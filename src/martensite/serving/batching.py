@@ -117,6 +117,11 @@ class Batcher:
         """Samples in the queue."""
         return self._waiting
 
+    @property
+    def ahead(self) -> float:
+        """Seconds until what waits and what is being computed is answered, as far as that can be foreseen."""
+        return self.pace.queue(self._waiting + self._running, self.settings.max_batch)
+
     def fits(self, n: int) -> None:
         """Refuse what could never be taken.
 

@@ -14,6 +14,7 @@ from martensite.core.errors import MartensiteError
 from martensite.serving.body import Bodies
 from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
+from martensite.serving.lag import Lag
 from martensite.serving.ledger import Ledger
 from martensite.serving.monitoring.live import Live
 from martensite.serving.monitoring.suspend import Suspender
@@ -44,6 +45,7 @@ class Fleet:
         tracer: Makes spans; None: there are none.
         slots: Name to model.
         bodies: Of the requests under way.
+        lag: Of the event loop.
         stopping: The server takes nothing new.
     """
 
@@ -66,6 +68,8 @@ class Fleet:
         for slot in self.slots.values():
             slot.second = self.slots.get(slot.config.second or "")
         self.bodies = Bodies(config.limits)
+        self.lag = Lag()
+        self.live.lag = lambda: self.lag.seconds
         self.stopping = False
         self._watches = [_Watched(slot, route) for slot in self.slots.values() for route in slot.sources]
         self._asked: set[str] = set()

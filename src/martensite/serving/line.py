@@ -51,6 +51,11 @@ class Line:
         return self._batcher.waiting
 
     @property
+    def ahead(self) -> float:
+        """Seconds until what it has taken is answered."""
+        return self._batcher.ahead
+
+    @property
     def detects(self) -> bool:
         """Whether detectors look at its inputs."""
         return self.loaded.detects

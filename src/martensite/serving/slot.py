@@ -129,6 +129,12 @@ class Slot:
         line.out = reason
 
     @property
+    def ahead(self) -> float:
+        """Seconds until what the version that answers has taken is answered."""
+        line = self.lines.get("primary")
+        return 0.0 if line is None else line.ahead
+
+    @property
     def versions(self) -> list[str]:
         """Those that can be asked."""
         return list(dict.fromkeys(line.version for line in self._serving()))

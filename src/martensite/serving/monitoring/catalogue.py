@@ -39,6 +39,7 @@ FAMILIES = (
     Family("martensite_stage_seconds", "histogram", "Waiting for a batch, and computing it.", (*VERSION, "stage"), "s"),
     Family("martensite_batch_size", "histogram", "Samples computed together.", VERSION),
     Family("martensite_queued_samples", "gauge", "Samples that waited when the last batch began.", VERSION),
+    Family("martensite_event_loop_lag_seconds", "gauge", "How long what has come waits to be read.", (), "s"),
     Family("martensite_predictions", "counter", "Samples by predicted class.", (*VERSION, "class"), group="Model"),
     Family("martensite_confidence", "histogram", "Softmax probability of the predicted class.", VERSION, "percentunit", "Model"),
     Family("martensite_decisions", "counter", "Samples by what became of them.", (*VERSION, "decision"), group="Model"),

@@ -47,6 +47,7 @@ class LiveCollector(Collector):
         yield "martensite_start_time_seconds", (), live.started
         if (lost := live.audit_lost()) is not None:
             yield "martensite_audit_lost", (), lost
+        yield "martensite_event_loop_lag_seconds", (), live.lag()
         if live.desk is not None:
             yield "martensite_drift_seconds", (), live.desk.spent
         for model in live.models.values():

@@ -58,6 +58,7 @@ class Live(Observer):
         }
         self.alerts: deque[Alert] = deque(maxlen=ALERTS)
         self.audit_lost: Callable[[], int | None] = lambda: None
+        self.lag: Callable[[], float] = lambda: 0.0
         self.lock = threading.Lock()
         drift = settings.drift
         self.desk = Desk(drift.budget, drift.waiting, log.error) if drift is not None else None

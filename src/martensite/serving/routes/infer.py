@@ -64,6 +64,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
     began, model = time.perf_counter(), slot.name
     body = await coming.read(request)
     request.state.whole = True
+    fleet.lag.admit(slot.ahead, slot.config.batching.latency)  # reading it may be what takes the time
     line: Line | None = None
     try:
         query = await _read(fleet, body, request.headers.get(HEADER_LENGTH))
