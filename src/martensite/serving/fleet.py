@@ -16,6 +16,7 @@ from martensite.serving.config import ServeConfig
 from martensite.serving.gatekeeper import Gatekeeper
 from martensite.serving.lag import Lag
 from martensite.serving.ledger import Ledger
+from martensite.serving.leftovers import sweep
 from martensite.serving.monitoring.live import Live
 from martensite.serving.monitoring.suspend import Suspender
 from martensite.serving.observer import Observer, Observers, Route
@@ -80,6 +81,8 @@ class Fleet:
         Raises:
             MartensiteError: one isn't proven or can't be loaded, and that ends the server (``fail: exit``).
         """
+        if n := sweep():
+            log.info("%d private folders of servers that were killed are removed", n)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         for watched in self._watches:

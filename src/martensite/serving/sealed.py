@@ -3,13 +3,13 @@
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from martensite.artifacts.signing.tree import list_files
 from martensite.core.errors import ArtifactError, StorageError
+from martensite.serving.leftovers import own_folder
 
 LARGEST_CLAIMS = 256 * 2**20
 
@@ -27,8 +27,9 @@ class Sealed:
     """
 
     def __init__(self, source: Path) -> None:
+        self._owner: int | None
         try:
-            self.folder = Path(tempfile.mkdtemp(prefix="martensite-serve-"))  # mode 0700
+            self.folder, self._owner = own_folder()
         except OSError as error:
             raise StorageError(f"there is no room for a private copy: {error.strerror}", remedy="set TMPDIR") from None
         self.bundle = self.folder / "bundle" / (source.resolve().name or "bundle")
@@ -85,6 +86,9 @@ class Sealed:
     def drop(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self._owner is not None:
+            os.close(self._owner)
+            self._owner = None
 
 
 def _copy(source: Path, target: Path, follow: bool = False) -> None:
