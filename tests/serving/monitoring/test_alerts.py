@@ -209,3 +209,19 @@ class TestRealPrometheus:
         wait_for(lambda: any(one["labels"]["alertname"] == "MartensiteAttack" for one in inbox.alerts), "the alert")
         found = next(one for one in inbox.alerts if one["labels"]["alertname"] == "MartensiteAttack")
         assert (found["status"], found["labels"]["model"], found["labels"]["version"]) == ("firing", "guard", "7")
+
+    @pytest.mark.slow
+    def test_a_server_that_is_gone_is_told_of(self, guard, here, listening, tower, inbox, wait_for, free_port):
+        """Its metrics stop coming; after a minute the alert reaches the webhook, and names who is missing."""
+        port = free_port()
+        server = listening(here.config(model=guard, monitoring={"metrics": {"port": port}}))
+        tall = tower([f"127.0.0.1:{port}"], inbox.url)
+        wait_for(lambda: tall.ask('up{job="martensite"} == 1'), "the first look")
+        server.server.should_exit = True
+        server.thread.join(60)
+        assert not server.thread.is_alive()
+        wait_for(lambda: tall.ask('ALERTS{alertname="MartensiteDown", alertstate="pending"}'), "the doubt")
+        wait_for(lambda: tall.ask('up{job="martensite"} == 0') and not tall.ask('ALERTS{alertstate="pending"}'), "the minute")
+        wait_for(lambda: any(one["labels"]["alertname"] == "MartensiteDown" for one in inbox.alerts), "the alert")
+        found = next(one for one in inbox.alerts if one["labels"]["alertname"] == "MartensiteDown")
+        assert (found["status"], found["labels"]["instance"]) == ("firing", f"127.0.0.1:{port}")

@@ -1,7 +1,10 @@
 """What the live figures say is what was done."""
 
 import base64
+import gc
 import io
+import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 from PIL import Image
 
 from martensite.serving import Batch, Change, Reply, Share
+from martensite.serving.monitoring.labels import Answers
 from martensite.serving.monitoring.lately import Lately
 from martensite.serving.monitoring.live import Live
 from martensite.serving.monitoring.picture import picture
@@ -72,6 +76,31 @@ class TestLive:
         clock.now += 61
         traffic = live.snapshot().models[0].traffic
         assert (traffic.requests_per_second, traffic.samples, traffic.p50) == (0.0, 60, None)
+
+    def test_figures_that_nobody_fetches_take_no_more_memory(self, live, clock):
+        """Prometheus is down: hours of traffic, with errors, alarms and ids that never come twice, leave what minutes do."""
+        live.settings = Monitoring(remembered=64, flagged=4)
+        for model in live.models.values():
+            model.answers = Answers(64)
+
+        def hours(first, n):
+            for turn in range(first, first + n):
+                clock.now += 40
+                live.batch(replace(batch(), shares=(Share(f"id {turn}", f"key {turn}", 0, 2, 0.01),)))
+                live.reply(Reply("m", "1", (200, 429, 503)[turn % 3], "", f"key {turn}", f"id {turn}", 2, 0.01))
+                live.reply(Reply(f"m {turn}", "", 404, "", "", "", 0, 0.0))
+
+        hours(0, 150)
+        tracemalloc.start()
+        hours(150, 50)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        hours(200, 600)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+        assert grown < 12_000  # a number kept for each request would be 19,200 and more
+        assert live.snapshot().traffic.requests["404"] == 800
 
     def test_latencies_are_those_of_answers_alone(self, live):
         for _ in range(99):
