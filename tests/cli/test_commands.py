@@ -453,6 +453,25 @@ def test_run(here, call):
     assert "finished earlier" in again.err
 
 
+def test_the_bundle_of_a_run_can_be_watched_at_once(here, call, monkeypatch):
+    """Statistics of the test data lie in it, and a server measures drift from them; too little data has none."""
+    pytest.importorskip("fastapi")
+    from martensite.serving import Fleet, ServeConfig
+    from martensite.serving.monitoring.drift import reference
+
+    assert not (here / "run/model/reference.safetensors").exists()
+    monkeypatch.setattr(reference, "LEAST", 10)
+    assert call("run", "tiny.yaml", "--out", "out").code == 0
+    fleet = Fleet(ServeConfig.parse({"models": [{"name": "m", "bundle": str(here / "out/model")}], "insecure_no_evidence": True}))
+    fleet.load()
+    drift = fleet.live.snapshot().models[0].versions[0].drift
+    about = fleet.slot("m").pick().loaded.reference.about
+    fleet.close()
+    assert drift.watched
+    assert about.data["split"] == "test"
+    assert about.n >= 18  # all of it, not only what is attacked
+
+
 def test_run_json(here, call_json):
     result = call_json("run", "tiny.yaml", "--out", "out")
     assert (result.code, result.err) == (0, "")

@@ -8,6 +8,8 @@ import typer
 from martensite.cli import options
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from martensite.data.dataset import Dataset
     from martensite.models import Classifier
     from martensite.serving.monitoring.drift.reference import Reference
@@ -59,6 +61,24 @@ def check_unsigned(model: str) -> None:
 
     installed()
     refuse_signed(model)
+
+
+def statistics(seed: int) -> "Callable[[Classifier, Dataset], bytes | None] | None":
+    """Takes them for a pipeline's bundle; None where the extra is missing, without which nothing watches them."""
+    from martensite.cli.serving import installed
+    from martensite.core.errors import ConfigError
+
+    try:
+        installed()
+    except ConfigError:
+        return None
+
+    def take(model: "Classifier", data: "Dataset") -> bytes | None:
+        from martensite.serving.monitoring.drift.reference import LEAST, Reference
+
+        return Reference.of(model, data, seed=seed).to_bytes() if len(data) >= LEAST else None
+
+    return take
 
 
 def keep(bundle: Path, model: "Classifier", data: "Dataset", seed: int, samples: int | None = None) -> tuple["Reference", int]:

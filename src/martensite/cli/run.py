@@ -39,6 +39,7 @@ def command(
     """Take a model through the whole pipeline: data, train, attack, harden, evaluate, certify, bundle, gate, report."""
     from martensite.cli import output
     from martensite.cli.progress import Display, plain, show
+    from martensite.cli.reference import statistics
     from martensite.pipeline import example, load_pipeline
     from martensite.pipeline import run as run_pipeline
 
@@ -47,7 +48,7 @@ def command(
         plan = plan.model_copy(update={"seed": seed})
     place = out or _place(Path("runs"), plan, resume)
     with Display(quiet=json) as display:
-        report = run_pipeline(plan, place, listener=display)
+        report = run_pipeline(plan, place, listener=display, statistics=statistics(plan.seed))
     if json:
         output.print_json(report.model_dump(mode="json"))
         return report.verdict.exit_code

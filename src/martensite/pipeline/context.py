@@ -1,5 +1,6 @@
 """What a stage has to work with: the plan, and what earlier stages left."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from martensite.artifacts import load_bundle
@@ -9,6 +10,8 @@ from martensite.data import Dataset, load_data
 from martensite.models import Classifier
 from martensite.pipeline.config import Pipeline
 from martensite.pipeline.directory import RunDirectory
+
+Statistics = Callable[[Classifier, Dataset], bytes | None]  # None: the data is too little
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,14 @@ class Run:
         directory: Where outputs lie.
         engine: Where attacks run.
         listener: Gets the events.
+        statistics: Of held-out data as a model sees them, for whoever watches it serve; None: they aren't taken.
     """
 
     pipeline: Pipeline
     directory: RunDirectory
     engine: Engine
     listener: Listener
+    statistics: Statistics | None = None
     _parts: dict[str, Dataset] = field(default_factory=dict, repr=False)
 
     def data(self, split: str) -> Dataset:
@@ -35,6 +40,11 @@ class Run:
             limit = plan.limit if split == "test" else None
             self._parts[split] = load_data(plan.source, split, label=plan.label, scale=plan.scale, limit=limit)
         return self._parts[split]
+
+    def held_out(self) -> Dataset:
+        """All of the test part, also where only some of it is attacked."""
+        plan = self.pipeline.data
+        return load_data(plan.source, "test", label=plan.label, scale=plan.scale)
 
     def baseline(self) -> Classifier:
         """The model before hardening."""

@@ -9,14 +9,21 @@ from martensite.core.files import write_text
 from martensite.engine import LocalEngine
 from martensite.evaluation.report import RunReport
 from martensite.pipeline.config import Pipeline
-from martensite.pipeline.context import Run
+from martensite.pipeline.context import Run, Statistics
 from martensite.pipeline.directory import opened
 from martensite.pipeline.records import Timing
 from martensite.pipeline.stages import STAGES
 from martensite.pipeline.stages.data import check_unchanged
 
 
-def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, listener: Listener = silent) -> RunReport:
+def run(
+    pipeline: Pipeline,
+    out: str | Path,
+    *,
+    engine: Engine | None = None,
+    listener: Listener = silent,
+    statistics: Statistics | None = None,
+) -> RunReport:
     """Take a pipeline through all stages; finished stages of the same run in ``out`` are not repeated.
 
     Args:
@@ -24,6 +31,8 @@ def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, li
         out: The run directory: new, empty, or begun by this very run.
         engine: Where attacks run; None: in this process.
         listener: Gets an event at every step.
+        statistics: Takes from the hardened model and the test data what a server measures drift from, as the bundle keeps it;
+            None: the bundle has none.
 
     Returns:
         The report, as in ``out/report.json``.
@@ -34,7 +43,7 @@ def run(pipeline: Pipeline, out: str | Path, *, engine: Engine | None = None, li
         StorageError: the disk refused a write; finished stages are kept, and the next call goes on.
     """
     with opened(Path(out), pipeline, tuple(STAGES)) as directory:
-        work = Run(pipeline, directory, engine or LocalEngine(), listener)
+        work = Run(pipeline, directory, engine or LocalEngine(), listener, statistics)
         for number, (name, stage) in enumerate(STAGES.items(), start=1):
             if directory.finished(name):
                 if name == "data":
