@@ -3,19 +3,14 @@
 Everything under a key ``timing`` depends on the machine; everything else is the same for the same seed.
 """
 
-import platform
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-import torch
 from pydantic import Field, model_validator
 
 from martensite.certification import CertificateRecord
 from martensite.core.config import Config
-from martensite.core.errors import ArtifactError, ConfigError
-from martensite.core.files import write_text
 from martensite.evaluation.anytime import Decision
+from martensite.evaluation.attack_row import AttackRow as AttackRow
 from martensite.evaluation.calibration import Calibration
 from martensite.evaluation.canary import Canary
 from martensite.evaluation.classes import ClassRow
@@ -24,6 +19,10 @@ from martensite.evaluation.corruption import CorruptionError
 from martensite.evaluation.defence_record import DefenceRecord
 from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.distances import DistanceSummary, NormRow
+from martensite.evaluation.document import Report as Report
+from martensite.evaluation.document import upgraded
+from martensite.evaluation.provenance import DataRecord as DataRecord
+from martensite.evaluation.provenance import Environment as Environment
 from martensite.evaluation.rate import CurvePoint as CurvePoint
 from martensite.evaluation.rate import Rate as Rate
 from martensite.evaluation.surrogate import SurrogateRecord
@@ -33,117 +32,6 @@ from martensite.evaluation.variation import Variation
 from martensite.threat import ThreatModel
 
 Outcome = Literal["robust", "broken", "misclassified", "error"]
-
-
-class Report(Config):
-    """Base of the reports that are files of their own."""
-
-    def save(self, path: Path) -> None:
-        """Write as JSON, atomically."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read back what `save` wrote.
-
-        Raises:
-            ArtifactError: missing, truncated, or not such a report.
-        """
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except OSError as error:
-            raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="give the path of a report.json") from None
-        except (ValueError, ConfigError) as error:
-            first = str(error).splitlines()[0]
-            raise ArtifactError(f"{path} is no {cls.__name__}: {first}", "it is truncated, or another kind of file") from None
-
-
-def upgraded(document: Any, name: str, current: int) -> Any:
-    """A report's document as one of the current version: older ones lack what came later, and defaults say so.
-
-    Raises:
-        ConfigError: written by a later version.
-    """
-    version_ = document.get("schema_version", current) if isinstance(document, dict) else current
-    if isinstance(version_, int) and not isinstance(version_, bool) and version_ > current:
-        raise ConfigError(
-            f"this {name} has schema version {version_}", f"versions 1 to {current} are known", "read it with a later martensite"
-        )
-    if isinstance(version_, int) and 1 <= version_ < current:
-        return {**document, "schema_version": current}
-    return document
-
-
-class AttackRow(Config):
-    """One attack of a suite.
-
-    Attributes:
-        name: What the table shows, e.g. ``"pgd"``.
-        attack: The attack's configuration, from which it can be rebuilt.
-        robust_accuracy: Share of all samples that stayed correct under it; errors count against. With ``scope`` ``"survivors"``:
-            under it and every attack before it, because what those had broken it never saw.
-        broken: Samples it turned from correct to wrong, of those it ran on.
-        errors: Samples it could not be run on.
-        forwards: Forward passes times samples.
-        backwards: Backward passes times samples.
-        rejected: Candidates that the verifier refused.
-        scope: ``"all"``: it ran on every sample that is correct without an attack. ``"survivors"``: on those alone that no attack
-            before it had broken, so its own success rate is ``broken / attacked`` and is not that of the attacks on all samples.
-        attacked: Samples it ran on, correct without an attack; None in reports of older versions.
-        in_threat: False: an attack by its own transformations (rotations, weather), which no ball holds. It stands beside the
-            threat model and counts for nothing in the worst case.
-        surrogate: The model that its adversarials were made on, to be judged on this one; None: this one itself.
-    """
-
-    name: str
-    attack: dict[str, Any]
-    robust_accuracy: Rate
-    broken: int
-    errors: int
-    forwards: int
-    backwards: int
-    rejected: int = 0
-    scope: Literal["all", "survivors"] = "all"
-    attacked: int | None = None
-    in_threat: bool = True
-    surrogate: str | None = None
-
-    @property
-    def success_rate(self) -> Rate | None:
-        """Share of the samples it ran on that it broke, with the exact interval; None if it ran on none, or nobody counted."""
-        return Rate.of(self.broken, self.attacked) if self.attacked else None
-
-
-class DataRecord(Config):
-    """Which samples."""
-
-    name: str
-    split: str
-    n: int
-    classes: int
-    shape: tuple[int, ...]
-    digest: str
-
-
-class Environment(Config):
-    """Versions that a figure may depend on."""
-
-    martensite: str
-    torch: str
-    numpy: str
-    python: str
-    platform: str
-
-    @classmethod
-    def here(cls) -> "Environment":
-        """Of this process."""
-        return cls(
-            martensite=version("martensite"),
-            torch=torch.__version__,
-            numpy=version("numpy"),
-            python=platform.python_version(),
-            platform=f"{platform.system()} {platform.machine()}",
-        )
 
 
 class RobustnessReport(Report):
