@@ -1,7 +1,8 @@
 """A piece of an evaluation: one attack on a shard of the samples, run anywhere, kept on disk, and reduced before it travels.
 
-Pieces hold no adversarials unless they are asked for, so memory doesn't grow with the number of attacks. A piece's draws belong
-to its samples (see `core.rng`), so how the samples are divided into shards changes nothing.
+Pieces hold no adversarials unless they are asked for, so memory doesn't grow with the number of attacks. What a piece freed goes
+back to the system, so it doesn't grow with the number of samples. A piece's draws belong to its samples (see `core.rng`), so how
+the samples are divided into shards changes nothing.
 """
 
 import json
@@ -19,6 +20,7 @@ from martensite.attacks.trace import Trace
 from martensite.core.config import canonical_json
 from martensite.core.errors import ModelError, UnreachableError
 from martensite.core.files import sha256, write_bytes
+from martensite.core.heap import trim
 from martensite.data.dataset import Dataset
 from martensite.evaluation.adaptive import assault
 from martensite.evaluation.answers import answers
@@ -119,6 +121,7 @@ class Work:
                 raise
             return _nothing(len(rows), error)
         measured = _reduce(job, result, self._confidence(result), self.keep)
+        trim()
         if file is not None and not (only_queries and bool(result.error.any())):  # what was not answered may be the next time
             _write(file, measured)
         return measured
