@@ -21,7 +21,7 @@ def test_evaluate_stops_when_it_is_sure(here, call_json, call):
     assert call(*words, "--half-width", 0.2, "--samples", 3).code == 2
 
 
-def test_compare(here, call, call_json):
+def test_compare(here, call, call_json, monkeypatch):
     for name in ("baseline", "hard"):
         assert call("evaluate", name, "--data", "data.npz", "--eps", 0.05, "--suite", "quick", "--out", f"r/{name}").code == 0
     result = call_json("compare", "r/baseline", "r/hard/report.json", "--out", "c")
@@ -37,6 +37,14 @@ def test_compare(here, call, call_json):
     assert "<svg" in page
     assert "McNemar" in call("compare", "r/baseline", "r/hard").out
     assert call("compare", "r/baseline").code == 2
+    monkeypatch.chdir(here / "r/hard")
+    for name in ("baseline", "hard"):
+        (here / f"r/hard/{name}.json").write_bytes((here / f"r/{name}/report.json").read_bytes())
+    assert call_json("compare", "baseline.json", "hard.json").document["names"] == ["baseline", "hard"]
+    assert call_json("compare", ".", "../baseline").document["names"] == ["hard", "baseline"]
+    assert call_json("compare", "../hard", "hard.json").document["names"] == ["hard", "hard.json"]
+    twice = call("compare", ".", "../baseline", "../hard/report.json")
+    assert (twice.code, "../hard/report.json is given twice" in twice.err) == (2, True)
 
 
 def test_evaluate_a_model_that_only_answers(here, call, call_json):

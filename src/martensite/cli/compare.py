@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from martensite.cli import options
+from martensite.core.errors import DataError
 
 if TYPE_CHECKING:
     from martensite.evaluation import RobustnessReport
 
 NAME = "compare"
+REPORT = "report.json"
 EXAMPLES = """Examples:\n
   martensite compare results/a/report.json results/b/report.json\n
   martensite compare results/* --out comparison/\n
@@ -82,15 +84,20 @@ def command(
 
 
 def _named(paths: list[Path]) -> "tuple[dict[str, RobustnessReport], dict[str, float | None]]":
-    """The reports by their folders' names, and what each model's training cost, where that is known."""
+    """The reports by their folders' names, a file of another name by its own; and what training cost, where it is known."""
     from martensite.cli.report_source import load_report
     from martensite.evaluation import RunReport
 
     named: dict[str, RobustnessReport] = {}
     training: dict[str, float | None] = {}
+    files: set[Path] = set()
     for path in paths:
         found = load_report(path)
-        name = path.name if path.is_dir() else path.parent.name or path.stem
+        file = (path / REPORT if path.is_dir() else path).resolve()
+        if file in files:
+            raise DataError(f"{path} is given twice", "a comparison is between different reports", "leave one of them out")
+        files.add(file)
+        name = file.parent.name if file.name == REPORT else file.stem
         name = name if name not in named else str(path)
         if isinstance(found, RunReport):
             named[name], training[name] = found.hardened, found.hardened_training.standard_epochs
