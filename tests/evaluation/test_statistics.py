@@ -12,6 +12,7 @@ from martensite.attacks import FGSM, MIFGSM, PGD
 from martensite.core.errors import ConfigError, DataError
 from martensite.data import Dataset
 from martensite.evaluation import (
+    Rate,
     Suite,
     anytime_rate,
     clever,
@@ -164,6 +165,22 @@ def test_models_are_compared_on_the_same_samples_only(linear, data, threat):
         compare({"a": near, "b": evaluate(linear, data, ThreatModel(eps=0.05), ONE)})
     with pytest.raises(DataError, match="needs two"):
         compare({"a": near})
+
+
+def test_an_error_is_correct_in_a_comparison_only_if_its_report_says_so(linear, data, threat):
+    """Of an attack that failed, or of a clean input that got no answer: outcomes call both an error."""
+    whole = evaluate(linear, data, threat, ONE)
+    outcomes = list(whole.outcomes)
+    for place in [place for place, outcome in enumerate(outcomes) if outcome != "misclassified"][:2]:
+        outcomes[place] = "error"
+    right = whole.clean_accuracy.count
+    failed, unanswered, mixed = (
+        whole.model_copy(update={"outcomes": tuple(outcomes), "clean_accuracy": Rate.of(right - wrong, len(data))})
+        for wrong in (0, 2, 1)
+    )
+    found = compare({"whole": whole, "failed": failed, "unanswered": unanswered, "mixed": mixed}).pairs[:3]
+    assert [pair.clean.first_only for pair in found] == [0, 2, 2]
+    assert [pair.clean.second_only for pair in found] == [0, 0, 0]
 
 
 # classes

@@ -123,7 +123,11 @@ def _against(first: RobustnessReport, one: RobustnessReport) -> float | None:
 
 
 def _clean(report: RobustnessReport) -> list[bool]:
-    return [outcome != "misclassified" for outcome in report.outcomes]
+    """An error may be an attack's, or the clean input's own: it counts as correct only if the figures say so of all of them."""
+    right = [outcome != "misclassified" for outcome in report.outcomes]
+    if sum(right) != report.clean_accuracy.count:
+        right = [outcome in ("robust", "broken") for outcome in report.outcomes]
+    return right
 
 
 def _robust(report: RobustnessReport) -> list[bool]:
