@@ -208,7 +208,7 @@ def test_the_oracle_answers_at_the_admissible_point_whoever_is_asked_about(loans
     with oracle.among(torch.tensor([3, 5])):
         assert torch.allclose(oracle.logits(z[[3, 5]]), expected[[3, 5]], atol=1e-6)
         assert torch.allclose(oracle.logits(z[[5]], torch.tensor([1])), expected[[5]], atol=1e-6)
-    assert oracle.spent.tolist() == [1, 4, 2, 2, 5, 4]
+    assert oracle.account.spent.tolist() == [1, 4, 2, 2, 5, 4]
 
 
 def test_gradients_know_what_cannot_move(loans):

@@ -117,14 +117,14 @@ def test_a_search_ends_early_only_where_every_draw_is_fooled():
         oracle.begin(x)
         EOT(attack=PGD(steps=3), samples=30).perturb(oracle, x, y, THREAT, streams(0, "s", 50))
         assert bool(oracle.claimed.any()) is ends
-        assert (oracle.spent == 90).all()
+        assert (oracle.account.spent == 90).all()
     oracle.begin(x)
     net = Linear(torch.tensor([[1.0, 1.0], [1.0, 2.0]]), 0.01)  # one step breaks both draws
     oracle = Oracle(Classifier(net, 2))
     oracle.begin(x)
     EOT(attack=PGD(steps=10, step_size=0.1), samples=5).perturb(oracle, x, y, THREAT, streams(0, "s", 50))
     assert oracle.claimed.all()
-    assert (oracle.spent <= 15).all()
+    assert (oracle.account.spent <= 15).all()
 
 
 @pytest.mark.parametrize("inner", [PGD(steps=4, restarts=2), FGSM()], ids=lambda inner: inner.kind)

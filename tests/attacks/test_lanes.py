@@ -114,7 +114,7 @@ def test_square_is_the_paper_s_one_query_at_a_time(room):
         for row in range(3):
             z, asked = one_query_at_a_time(model, x[row], y[row], 0.1, 300, 0.8, streams(0, "s", 3)[row : row + 1])
             torch.testing.assert_close(found[row], z, rtol=0, atol=1e-12)
-            assert int(oracle.spent[row]) == asked
+            assert int(oracle.account.spent[row]) == asked
 
 
 @pytest.mark.parametrize("shape", [(30,), (9, 2), (2, 3, 4, 5), (3, 7, 7)])
@@ -197,7 +197,8 @@ def test_an_ensemble_without_an_engine_asks_ahead_among_those_it_has_left():
     for room in (0, 125):
         oracle = Oracle(model)
         oracle.begin(x, room=room)
-        found.append((method.perturb(oracle, x, y, threat, streams(0, "s", 8)), oracle.spent, oracle.forwards, oracle.backwards))
+        points = method.perturb(oracle, x, y, threat, streams(0, "s", 8))
+        found.append((points, oracle.account.spent, oracle.forwards, oracle.backwards))
         assert (oracle.discarded > 0) is (room > 0)
     torch.testing.assert_close(found[0][0], found[1][0], rtol=0, atol=1e-12)
     assert torch.equal(found[0][1], found[1][1])

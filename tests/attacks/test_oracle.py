@@ -94,7 +94,7 @@ def test_questions_are_counted_sample_by_sample():
     oracle.labels(torch.cat([x, x]))  # two rounds
     oracle.labels(x[:2], torch.tensor([0, 2]))
     oracle.labels(torch.rand(5, 4), torch.tensor([1, 1, 2, 1, 1]))  # each point names its sample
-    assert oracle.spent.tolist() == [4, 7, 5]
+    assert oracle.account.spent.tolist() == [4, 7, 5]
     assert oracle.forwards == 16
 
 
@@ -104,7 +104,7 @@ def test_a_budget_counts_a_sample_as_often_as_it_is_named():
     oracle.labels(x)
     with pytest.raises(BudgetError):
         oracle.labels(x, torch.tensor([1, 1, 1]))
-    assert oracle.spent.tolist() == [1, 1, 1]
+    assert oracle.account.spent.tolist() == [1, 1, 1]
     assert oracle.forwards == 3
 
 
@@ -121,7 +121,7 @@ def test_groups_nest_and_leave_what_was_found_outside_as_it_was():
             oracle.labels(x[:1], torch.tensor([0]))
         assert oracle.places.tolist() == [2, 0]
         oracle.labels(x[:2])
-    assert oracle.spent.tolist() == [0, 0, 4, 3, 2]
+    assert oracle.account.spent.tolist() == [0, 0, 4, 3, 2]
     assert oracle.places.tolist() == [1, 2, 3, 4]
     assert oracle.found is found
 
@@ -132,7 +132,7 @@ def test_what_is_withdrawn_counts_no_more():
     for _ in range(3):
         oracle.gradient(x, lambda logits: logits[:, 0])
     oracle.withdraw(torch.tensor([2, 0, 2]), torch.tensor([1, 2, 1]), torch.tensor([1, 1, 0]))
-    assert oracle.spent.tolist() == [1, 3, 1]
+    assert oracle.account.spent.tolist() == [1, 3, 1]
     assert (oracle.forwards, oracle.backwards, oracle.discarded) == (5, 7, 6)
 
 

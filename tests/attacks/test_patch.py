@@ -125,5 +125,5 @@ def test_the_model_is_asked_once_a_step():
     x, oracle = images(10), Oracle(Classifier(Brightest(), 2))
     oracle.begin(x)
     Patch(steps=7).perturb(oracle, x, torch.zeros(10).long(), ThreatModel(norm="l0", eps=9), streams(0, "s", 10))
-    assert (oracle.spent == 7).all()
+    assert (oracle.account.spent == 7).all()
     assert (oracle.forwards, oracle.backwards) == (70, 70)

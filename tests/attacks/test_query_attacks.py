@@ -437,9 +437,9 @@ def test_a_square_that_changes_nothing_is_not_asked():
     oracle = Oracle(model)
     oracle.begin(x)
     Square(queries=200).perturb(oracle, x, torch.zeros(40).long(), ThreatModel(eps=0.1), streams(0, "s", 40))
-    assert oracle.spent.min() >= 70
-    assert oracle.spent.max() <= 130
-    assert oracle.forwards == int(oracle.spent.sum())
+    assert oracle.account.spent.min() >= 70
+    assert oracle.account.spent.max() <= 130
+    assert oracle.forwards == int(oracle.account.spent.sum())
 
 
 # other parts

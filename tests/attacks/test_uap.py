@@ -97,5 +97,5 @@ def test_each_epoch_shows_every_sample_once():
     oracle.begin(x)
     with undisturbed(model):
         UAP(epochs=3, minibatch=7).perturb(oracle, x, torch.zeros(50).long(), ThreatModel(eps=0.05), streams(0, "s", 50))
-    assert (oracle.spent == 3).all()
+    assert (oracle.account.spent == 3).all()
     assert (oracle.forwards, oracle.backwards) == (150, 150)

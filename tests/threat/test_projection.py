@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import optimize, stats
 
 from martensite.core.rng import streams
-from martensite.threat import BALLS
+from martensite.threat import BALLS, ThreatModel
 
 ALPHA = 1e-4  # of the statistical tests; their seeds are fixed
 NORMS = list(BALLS)
@@ -372,3 +372,17 @@ def test_vanishing_gradients_give_no_nan(norm, dtype, size):
 def test_l0_scales_the_gradient_to_one():
     gradient = torch.tensor([[3.0, -6.0, 0.0]])
     assert BALLS["l0"].steepest_step(gradient, torch.zeros(1, 3), (0.0, 1.0)).tolist() == [[0.5, -1.0, 0.0]]
+
+
+@each_norm
+@each_dtype
+def test_the_projection_around_inputs_is_the_projection_bit_by_bit(norm, dtype):
+    @thorough
+    @given(problems(dtype))
+    def check(problem):
+        x, point, eps = problem
+        eps = radius(norm, min(eps, 0.9), x.shape[1])
+        threat = ThreatModel(norm=norm, eps=min(eps, x.shape[1]))
+        assert torch.equal(threat.projection(x)(point), threat.project(point, x))
+
+    check()

@@ -79,7 +79,7 @@ def climb(oracle: Oracle, search: Survivors, loss: Callable[[], Loss], threat: T
     for iteration in range(steps):
         if not len(search):
             return
-        point = _move(at, search.x, threat, MOMENTUM if iteration else 1.0)
+        point = _move(at, search, threat, MOMENTUM if iteration else 1.0)
         if iteration + 1 < steps:
             logits, gradient = oracle.gradient(point, loss())
         else:
@@ -108,13 +108,13 @@ class _Climb(NamedTuple):
     rises: Tensor  # steps since then that raised the loss
 
 
-def _move(at: _Climb, x: Tensor, threat: ThreatModel, weight: float) -> Tensor:
+def _move(at: _Climb, search: Survivors, threat: ThreatModel, weight: float) -> Tensor:
     """Algorithm 1, lines 7 and 8: a projected step, then momentum."""
     direction = threat.steepest_step(at.gradient, at.point)
-    target = threat.project(torch.addcmul(at.point, as_column(at.step, x), direction), x)
+    target = search.project(torch.addcmul(at.point, as_column(at.step, direction), direction))
     if weight == 1.0:
         return target
-    return threat.project(torch.lerp(at.point, target, weight).add_(at.point - at.previous, alpha=1.0 - weight), x)
+    return search.project(torch.lerp(at.point, target, weight).add_(at.point - at.previous, alpha=1.0 - weight))
 
 
 def _note(at: _Climb, point: Tensor, gradient: Tensor, value: Tensor) -> _Climb:

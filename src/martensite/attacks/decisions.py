@@ -44,7 +44,7 @@ class Decisions:
         self._oracle, self._x, self._y, self._threat = oracle, x, y, threat
         self.point = oracle.found = x.clone()
         self.distance = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
-        most = oracle.affords(queries) if oracle.limited else torch.full_like(y, queries)
+        most = oracle.affords(queries) if oracle.account.limited else torch.full_like(y, queries)
         self._spare = most > 1  # the last query is kept for `confirm`
         self.left = most - self._spare.long()
 

@@ -65,7 +65,7 @@ class NES(Attack):
             stalled = past[:, -1] < past[:, 0]  # false as long as there is no first one
             step = torch.where(stalled, (step / 2.0).clamp_min(first / LEAST), step)
             past[stalled] = torch.nan
-            point = threat.project(point + columns(step, x) * threat.steepest_step(direction, point), search.x)
+            point = search.project(point + columns(step, x) * threat.steepest_step(direction, point))
             point, direction, step, past = search.drop_broken(oracle.logits(point), point, direction, step, past)
             if not len(search):
                 break

@@ -1,6 +1,5 @@
 """Counted access to a model: the only way an attack reaches it."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -8,11 +7,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from martensite.attacks.account import Account
 from martensite.attacks.budget import Budget, Ledger
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.attacks.trace import Recorder
-from martensite.core.errors import AccessError, BudgetError
+from martensite.core.errors import AccessError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
 from martensite.threat import Repair
@@ -38,11 +38,10 @@ class Oracle:
         backwards: Backward passes so far, times samples.
         discarded: Passes of either kind, times samples, that were made ahead of need and taken back (see `withdraw`); they are in
             no other count.
-        spent: int64 (n,) forward passes on each sample of the batch that `begin` started.
+        account: What is spent on each sample of the batch that `begin` started.
         places: (m,) the samples of the batch that questions are about; None: all of them.
         found: (n, *d) the best points so far, should the budget end the search.
         claimed: (n,) bool: samples whose search ended in what it took for a success.
-        seconds: float64 (n,) each sample's share of the wall time; kept only where the budget limits it.
         flat: Samples whose first gradient in a batch was zero in every feature.
         seen: Samples whose first gradient in a batch was looked at.
         recorder: Notes the loss of every gradient that is asked for; None: nobody does.
@@ -58,6 +57,8 @@ class Oracle:
         self.model, self.until_broken = model, until_broken
         self._precision, self._ledger = precision, ledger or Ledger()
         self._channels_last = precision == "bfloat16"
+        # Looked up once: a search asks thousands of times, and each time would walk the modules.
+        self._device_type, self._dtype = model.device.type, model.dtype
         self.forwards = self.backwards = self.discarded = 0
         self.flat = self.seen = 0
         self.recorder: Recorder | None = None
@@ -82,10 +83,7 @@ class Oracle:
         """
         self._clean, self._repair, self._room = x, repair, room
         self._group: Tensor | None = None
-        self.spent = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        self.seconds = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-        self._earlier = self.spent if queries is None else queries, self.seconds if seconds is None else seconds
-        self._asked_at = time.perf_counter()
+        self.account = Account(self._ledger, len(x), x.device, queries, seconds)
         self._fresh = len(x) > 0
         self.claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.places: Tensor | None = None
@@ -143,32 +141,19 @@ class Oracle:
         """
         places = rows if self._group is None else self._group[rows]
         passes = int(forwards.sum()), int(backwards.sum())
-        self.spent = self.spent.index_add(0, places, -forwards)
+        self.account.refund(places, forwards)
         self.forwards, self.backwards = self.forwards - passes[0], self.backwards - passes[1]
         self.discarded += sum(passes)
-
-    @property
-    def limited(self) -> bool:
-        """Whether a sample may run out of queries or time while others go on."""
-        budget = self._ledger.budget
-        return bool(len(self.spent)) and not (budget.queries is None and budget.sample_seconds is None)
 
     def exhausted(self, rows: Tensor) -> Tensor:
         """(m,) bool: of the samples ``rows``, those whose queries or time are spent."""
         places = self.about(rows)
-        return (self.affords(1)[rows] < 1) | self.overdue[places]
+        return (self.account.affords(1)[places] < 1) | self.account.overdue[places]
 
     def affords(self, queries: int) -> Tensor:
         """int64 (n,) so many queries, or what is left to each sample of the batch."""
-        most, wanted = self._ledger.budget.queries, torch.full_like(self.spent, queries)
-        affords = wanted if most is None else torch.minimum(wanted, most - self._earlier[0] - self.spent)
+        affords = self.account.affords(queries)
         return affords if self._group is None else affords[self._group]
-
-    @property
-    def overdue(self) -> Tensor:
-        """(n,) bool: whose time is spent."""
-        most = self._ledger.budget.sample_seconds
-        return torch.zeros_like(self.claimed) if most is None else self._earlier[1] + self.seconds > most
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), float32 or wider, without a gradient.
@@ -237,13 +222,13 @@ class Oracle:
                 logits = self._show(shown)
             logits = self._widen(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
-            if self.model.dtype == torch.float16:
+            if self._dtype == torch.float16:
                 gradient = through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         if self._fresh:
             self._fresh = False
-            first = gradient[: len(self.spent)]  # of turns side by side, those of the first
+            first = gradient[: len(self._clean)]  # of turns side by side, those of the first
             self.flat += int((first == 0).flatten(1).all(1).sum())
             self.seen += len(first)
         if self.recorder is not None:
@@ -304,42 +289,21 @@ class Oracle:
         """
         if self._channels_last and x.dim() == 4:
             try:
-                return self.model(x.to(self.model.dtype, copy=True, memory_format=torch.channels_last))
+                return self.model(x.to(self._dtype, copy=True, memory_format=torch.channels_last))
             except RuntimeError:
                 self._channels_last = False
-        return self.model(x.to(self.model.dtype, copy=True))
+        return self.model(x.to(self._dtype, copy=True))
 
     def _refuse_black_box(self) -> None:
         if self.model.access < Access.GRADIENTS:
             raise AccessError("a gradient was asked of a black box", "it offers scores or labels only", "use a query attack")
 
     def _cast(self, n: int) -> torch.autocast:
-        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self._precision == "bfloat16" and n >= FEWEST)
+        return torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bfloat16" and n >= FEWEST)
 
     def _count(self, n: int, rows: Tensor | None) -> None:
-        about = self.about(rows)
-        m = len(self.spent) if about is None else len(about)
-        if not (len(self.spent) and m and n % m == 0):
-            self._ledger.book(n)
-        else:
-            asked = torch.arange(m, device=self.spent.device) if about is None else about
-            spent = self.spent.index_add(0, asked, torch.full_like(asked, n // m))  # a sample may be there more than once
-            if self.limited:
-                self._check(asked, spent)
-            self._ledger.book(n)
-            self.spent = spent
+        self.account.charge(n, self.about(rows))
         self.forwards += n
-
-    def _check(self, asked: Tensor, spent: Tensor) -> None:
-        """Refuse a question about samples that can't afford it."""
-        now = time.perf_counter()
-        share = torch.full(asked.shape, (now - self._asked_at) / len(asked), dtype=torch.float64, device=asked.device)
-        self.seconds, self._asked_at = self.seconds.index_add(0, asked, share), now
-        budget = self._ledger.budget
-        if bool(self.overdue[asked].any()):
-            raise BudgetError(f"the budget of {budget.sample_seconds:g} seconds a sample is spent")
-        if budget.queries is not None and int((self._earlier[0] + spent)[asked].max()) > budget.queries:
-            raise BudgetError(f"the budget of {budget.queries} queries a sample is spent")
 
     @staticmethod
     def _widen(logits: Tensor) -> Tensor:

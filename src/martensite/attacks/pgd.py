@@ -67,6 +67,6 @@ class PGD(Attack):
                     break
                 if self.momentum:
                     gradient = velocity = self.momentum * velocity + threat.steepest_step(gradient, point, step)
-                point = threat.project(torch.add(point, threat.steepest_step(gradient, point, step), alpha=step), search.x)
+                point = search.project(torch.add(point, threat.steepest_step(gradient, point, step), alpha=step))
             search.settle(point)
         return search.found

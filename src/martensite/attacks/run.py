@@ -171,9 +171,9 @@ class Run:
         record, jury = self.record, method.jury
         verdict = judge(self.clean[rows], candidate, self._fresh(candidate, jury), self.aim[rows], self.threat, jury)
         record.take(method, rows, candidate, verdict)
-        record.cost[rows] += oracle.spent
-        record.seconds[rows] += oracle.seconds
-        overdue = oracle.overdue
+        record.cost[rows] += oracle.account.spent
+        record.seconds[rows] += oracle.account.seconds
+        overdue = oracle.account.overdue
         if cut and (self.ledger.spent or bool(overdue.any())):  # by the clock or by the whole run: nobody's search was finished
             overdue = torch.ones_like(overdue)
         if bool((unfinished := overdue & ~record.success[rows]).any()):

@@ -55,7 +55,7 @@ class SPSA(Attack):
             )  # fmt: skip
             m, v = BETA_1 * m + (1.0 - BETA_1) * gradient, BETA_2 * v + (1.0 - BETA_2) * gradient**2
             adam = m / (1.0 - BETA_1**step) / ((v / (1.0 - BETA_2**step)).sqrt_() + STABLE)
-            point = threat.project(point + self.lr * width * adam, search.x)
+            point = search.project(point + self.lr * width * adam)
             point, m, v = search.drop_broken(oracle.logits(point), point, m, v)
             if not len(search):
                 break

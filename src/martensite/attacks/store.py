@@ -51,19 +51,20 @@ class Store:
             kept = load(file.read_bytes())
         except (OSError, SafetensorError):
             return None
-        oracle.spent, oracle.claimed = kept["spent"].to(oracle.spent.device), kept["claimed"].to(oracle.spent.device)
+        account = oracle.account
+        account.spent, oracle.claimed = kept["spent"].to(account.spent.device), kept["claimed"].to(account.spent.device)
         forwards, backwards, discarded, flat, seen = kept["passes"].tolist()
         oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
         oracle.discarded += discarded
         oracle.flat, oracle.seen = oracle.flat + flat, oracle.seen + seen
         if oracle.recorder is not None:
             oracle.recorder.replay(kept["trace"])
-        return kept["candidate"].to(oracle.spent.device)
+        return kept["candidate"].to(account.spent.device)
 
     def write(self, file: Path, candidate: Tensor, oracle: Oracle, before: tuple[int, ...]) -> None:
         """Keep a batch; ``before`` are the oracle's `counts` when it began."""
         passes = torch.tensor(counts(oracle)) - torch.tensor(before)
-        tensors = {"candidate": candidate, "spent": oracle.spent, "claimed": oracle.claimed, "passes": passes}
+        tensors = {"candidate": candidate, "spent": oracle.account.spent, "claimed": oracle.claimed, "passes": passes}
         if oracle.recorder is not None:
             tensors["trace"] = oracle.recorder.batch
         write_bytes(file, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}))

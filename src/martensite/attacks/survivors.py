@@ -29,7 +29,7 @@ class Survivors:
         self.x, self.y, self.rng = x, y, rng
         self.carried = y
         self.found = x.clone()
-        self._goal = threat.goal
+        self._threat, self._project = threat, threat.projection(x)
         self._oracle, oracle.found = oracle, self.found
         self._places = oracle.places = torch.arange(len(x), device=x.device)
 
@@ -69,8 +69,8 @@ class Survivors:
         if not oracle.until_broken:
             leaving = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
         else:
-            leaving = succeeded(logits, self.y if rows is None else self.y[rows], self._goal)
-        if oracle.limited:
+            leaving = succeeded(logits, self.y if rows is None else self.y[rows], self._threat.goal)
+        if oracle.account.limited:
             leaving |= oracle.exhausted(self._places if rows is None else self._places[rows])
         return leaving
 
@@ -84,7 +84,12 @@ class Survivors:
         self.x, self.y, self.rng, self.carried = self.x[stay], self.y[stay], self.rng[stay], self.carried[stay]
         self._places = self._places[stay]
         self._oracle.places = self._places
+        self._project = self._threat.projection(self.x)
         return point[stay], *(other[stay] for other in others)
+
+    def project(self, point: Tensor) -> Tensor:
+        """Bring ``point`` (m, *d) into the ball around the survivors' clean inputs and the box."""
+        return self._project(point)
 
     def leaving(self, broken: Tensor) -> Tensor:
         """(m,) bool: who leaves when those of the mask ``broken`` (m,) do; here they alone."""

@@ -76,7 +76,7 @@ class TransferFGSM(Attack):
             variance = self._variance(oracle, search, point, gradient, threat)
             size = direction.flatten(1).abs().mean(1).clamp_min(torch.finfo(x.dtype).tiny)
             momentum = self.decay * momentum + direction / size.view(-1, *[1] * (x.dim() - 1))
-            point = threat.project(point + step * threat.steepest_step(momentum, point), search.x)
+            point = search.project(point + step * threat.steepest_step(momentum, point))
         search.settle(point)
         return search.found
 

@@ -18,6 +18,11 @@ class Linf:
         eps = columns(eps, x)
         return point.clamp(min=x - eps, max=x + eps).clamp_(*box)
 
+    def limits(self, x: Tensor, eps: Eps, box: Bounds) -> tuple[Tensor, Tensor]:
+        """The least and the largest point of ball and box, feature by feature: to clamp to them is to `project`."""
+        eps = columns(eps, x)
+        return (x - eps).clamp_(*box), (x + eps).clamp_(*box)
+
     def random_start(self, x: Tensor, eps: Eps, box: Box, rng: Streams) -> Tensor:
         """Uniform in the ball, cut by the box."""
         noise = rng.uniform(x.shape[1:], -1.0, 1.0).to(x)

@@ -1,5 +1,6 @@
 """The threat model: what an adversary may do to an input. Stated once, carried through every step and every report."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, Self
 
@@ -109,6 +110,13 @@ class ThreatModel(Config):
             return self.ball.project(point, x, eps, self.box)
         rules = self._rules_for(x)
         return self.ball.project(torch.where(rules.mutable.view(x.shape[1:]), point, x), x, eps, _bounds(rules, x))
+
+    def projection(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """`project` around ``x`` for many points, one after the other: what it needs of x is computed once."""
+        if isinstance(self.ball, Linf) and self.constraints is None:
+            low, high = self.ball.limits(x, self.eps, self.box)
+            return lambda point: point.clamp(low, high)
+        return lambda point: self.project(point, x)
 
     def random_start(self, x: Tensor, rng: Streams) -> Tensor:
         """A random point of ball and box for each sample."""
