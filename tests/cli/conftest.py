@@ -187,8 +187,10 @@ def call_json(call):
 
 
 def _quietly(*words):
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(SystemExit):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said), pytest.raises(SystemExit) as ended:
         main([str(word) for word in words])
+    assert ended.value.code == 0, said.getvalue()  # or what is tested with it would fail for no reason of its own
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """martensite sweep: its table, its document, its files, and a kill -9."""
 
+import contextlib
+import io
 import json
-import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 import pytest
 
 from martensite.artifacts import load_bundle, read_manifest
+from martensite.cli.main import main
 from martensite.data import load_data
 from martensite.threat import ThreatModel
 
@@ -33,6 +36,17 @@ def without_timing(document):
     return {key: value for key, value in document.items() if key != "timing"}
 
 
+@pytest.fixture(scope="module")
+def whole(stock, tmp_path_factory):
+    """The document of a sweep that nothing cut off, made by ``sweep ... --out whole``."""
+    out = io.StringIO()
+    folder = tmp_path_factory.mktemp("whole")
+    shutil.copytree(stock, folder, dirs_exist_ok=True)
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        main([*map(str, WORDS), "--out", "whole", "--json"])
+    return json.loads(out.getvalue())
+
+
 def test_sweep(here, call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     result = call(*WORDS, "--out", "new/s", "--min-clean", 0.2)
@@ -45,9 +59,13 @@ def test_sweep(here, call, monkeypatch):
     assert "runs" not in result.out
     assert read_manifest("new/s/model").threat == ThreatModel(eps=0.05)
     assert "new/s/pareto.svg" in result.out
+    picture = (here / "new/s/pareto.svg").read_text()
+    assert picture.startswith("<svg")
+    for text in ("clean accuracy", "robust accuracy", "chosen", "before hardening", "standard epochs"):
+        assert text in picture
 
 
-def test_sweep_json_is_its_report(here, call_json):
+def test_sweep_json_is_its_report(here, call_json, whole):
     result = call_json(*WORDS, "--out", "s")
     assert (result.code, result.err) == (0, "")
     document = result.document
@@ -62,16 +80,7 @@ def test_sweep_json_is_its_report(here, call_json):
     assert chosen["clean"] == pytest.approx(float((load_bundle(document["bundle"])(data.x).argmax(1) == data.y).float().mean()))
     again = call_json(*WORDS, "--out", "s")  # finished already
     assert again.document == document
-    elsewhere = call_json(*WORDS, "--out", "t")
-    assert without_timing(elsewhere.document) == without_timing(document) | {"bundle": "t/model"}
-
-
-def test_a_picture_of_every_point(here, call):
-    call(*WORDS, "--out", "s", "--min-clean", 0.2)
-    picture = (here / "s/pareto.svg").read_text()
-    assert picture.startswith("<svg")
-    for text in ("clean accuracy", "robust accuracy", "chosen", "before hardening", "standard epochs"):
-        assert text in picture
+    assert without_timing(whole) == without_timing(document) | {"bundle": "whole/model"}
 
 
 def test_no_point_above_the_floor_is_exit_code_1(here, call_json, call):
@@ -85,18 +94,16 @@ def test_no_point_above_the_floor_is_exit_code_1(here, call_json, call):
     assert "Nothing was chosen" in call(*words, *wild, "--out", "s", "--min-clean", 0.99).out
 
 
-@pytest.mark.parametrize("mark", ["points/01/rung-0.json", "points/02/rung-1.json"])
-def test_kill_9_and_the_same_end(here, call_json, mark):
-    whole = call_json(*WORDS, "--out", "whole").document
-    command = [sys.executable, "-c", "from martensite.cli.main import main; main()"]
-    arguments = [str(word) for word in (*WORDS, "--out", "cut")]
-    # One kill at a mark that this grid reaches, or at its end if the point of the mark was stopped before.
-    process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-    deadline = time.monotonic() + 120
-    while not (here / "cut" / mark).exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+def test_kill_9_twice_and_the_same_end(here, call_json, whole):
+    command = [sys.executable, "-c", "from martensite.cli.main import main; main()", *map(str, WORDS), "--out", "cut"]
+    for mark in ("points/01/rung-0.json", "points/02/rung-1.json"):
+        # At a mark that this grid reaches, or at its end if the point of the mark was stopped before.
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 120
+        while not (here / "cut" / mark).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     again = call_json(*WORDS, "--out", "cut").document
     assert without_timing(again) == without_timing(whole) | {"bundle": "cut/model"}
     left = {path.name for path in (here / "cut").rglob("*")}

@@ -92,6 +92,8 @@ def test_distances_are_the_closed_form_and_draw_the_curve(norm, eps, linear, dat
     counts = [point.accuracy.count for point in report.curve]
     assert counts == sorted(counts, reverse=True)
     assert len(counts) > 20
+    shown = [f"{point.eps:.6g}" for point in report.curve]
+    assert len({*shown}) == len(shown)  # what was measured and the grid are one point where they meet
 
 
 def test_what_only_the_search_for_the_nearest_breaks_is_broken(linear, data, margin, threat, attacks):

@@ -12,6 +12,7 @@ from martensite.core.config import canonical_json
 from martensite.core.errors import ConfigError
 from martensite.core.files import sha256
 from martensite.core.rng import Streams, derive, streams
+from martensite.defenses.conflict import Conflict
 from martensite.defenses.defence import Defence
 from martensite.defenses.detector import Fitted
 from martensite.defenses.panel import Panel
@@ -138,22 +139,28 @@ class Defended(Classifier):
         Rejection is one more class, whose logit is joined to that of y by the larger of the two (Carlini and Wagner 2017,
         "Adversarial examples are not easily detected", arXiv:1705.07263, sec. 2.4): the largest is another class than y exactly
         where the model is wrong, no alarm rings and it doesn't abstain. So the alarm is in any loss an attack climbs. An
-        abstention has the gradient of the right class's lead: it ends where a wrong class wins clearly.
+        abstention has the gradient of the right class's lead: it ends where a wrong class wins clearly. Where answer and detectors
+        want different steps, see `Conflict`.
         """
-        logits, unsure = self.net.answer(x)  # type: ignore[operator]
+        both = Conflict(x) if self.panel is not None else None
+        logits, unsure = self.net.answer(x if both is None else both.answers)  # type: ignore[operator]
         if not self.defence.rejects:
             return logits  # type: ignore[no-any-return]
         right = torch.nn.functional.one_hot(y.to(logits.device), self.classes).bool()
+        lead = logits[right] - logits.masked_fill(right, -torch.inf).amax(1)
         margins = []
         if unsure is not None:
-            lead = logits[right] - logits.masked_fill(right, -torch.inf).amax(1)
             margins.append(replaced(unsure, lead.to(unsure)).double())
-        if self.panel is not None:
-            margins.append(self.panel.margin(self.panel.scores(self.panel.look(x))))
+        held = torch.zeros_like(lead)
+        if self.panel is not None and both is not None:
+            margins.append(self.panel.margin(self.panel.scores(self.panel.look(both.alarms))))
+            both.fooled = lead < 0
+            # Worth nothing, with the gradient of the lead that is not to be lost while the alarm is climbed.
+            held = torch.where(both.fooled, lead - lead.detach(), held)
         margin = torch.stack(margins).amax(0)
         spread = (logits.amax(1) - logits.amin(1)).detach().clamp_min(1e-3)
         # The logarithm keeps a loud alarm from flattening cross-entropy.
-        raised = logits.amax(1) + WEIGHT * spread * (margin.sign() * margin.abs().log1p()).to(logits)
+        raised = logits.amax(1) + WEIGHT * spread * (margin.sign() * margin.abs().log1p()).to(logits) + held
         return torch.where(right, torch.maximum(logits, raised[:, None]), logits)
 
 

@@ -1,7 +1,7 @@
 """An evaluation as its report."""
 
 from collections.abc import Iterator
-from math import isfinite
+from math import isclose, isfinite
 
 from torch import Tensor
 
@@ -121,10 +121,13 @@ def _calibration(evidence: Evidence) -> Calibration | None:
 
 def _levels(suite: Suite, fitted: Fitted, tally: Tally, threat: ThreatModel) -> Iterator[float]:
     """The eps of the security curve: where it was measured, and between those wherever distances say what there is."""
-    yield from (one.job.threat.eps for one in tally.curve)
+    measured = [one.job.threat.eps for one in tally.curve]
+    yield from measured
     if fitted.distances is not None and suite.curve:
         most = max(*suite.curve, 1.0) * threat.eps
-        yield from (most * step / GRID for step in range(1, GRID + 1))
+        for eps in (most * step / GRID for step in range(1, GRID + 1)):
+            if not any(isclose(eps, other) for other in (*measured, threat.eps)):  # the same point but for rounding
+                yield eps
 
 
 def record(data: Dataset) -> DataRecord:
