@@ -139,8 +139,8 @@ class Defended(Classifier):
         Rejection is one more class, whose logit is joined to that of y by the larger of the two (Carlini and Wagner 2017,
         "Adversarial examples are not easily detected", arXiv:1705.07263, sec. 2.4): the largest is another class than y exactly
         where the model is wrong, no alarm rings and it doesn't abstain. So the alarm is in any loss an attack climbs. An
-        abstention has the gradient of the right class's lead: it ends where a wrong class wins clearly. Where answer and detectors
-        want different steps, see `Conflict`.
+        abstention has the gradient of the right class's lead: it ends where a wrong class wins clearly. For steps that the answer
+        and the detectors want and that undo each other see `Conflict`.
         """
         both = Conflict(x) if self.panel is not None else None
         logits, unsure = self.net.answer(x if both is None else both.answers)  # type: ignore[operator]
@@ -154,9 +154,9 @@ class Defended(Classifier):
         held = torch.zeros_like(lead)
         if self.panel is not None and both is not None:
             margins.append(self.panel.margin(self.panel.scores(self.panel.look(both.alarms))))
-            both.fooled = lead < 0
+            fooled = both.fooled = lead < 0
             # Worth nothing, with the gradient of the lead that is not to be lost while the alarm is climbed.
-            held = torch.where(both.fooled, lead - lead.detach(), held)
+            held = torch.where(fooled, lead - lead.detach(), held)
         margin = torch.stack(margins).amax(0)
         spread = (logits.amax(1) - logits.amin(1)).detach().clamp_min(1e-3)
         # The logarithm keeps a loud alarm from flattening cross-entropy.
