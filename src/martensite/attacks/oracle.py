@@ -11,14 +11,12 @@ from martensite.attacks.account import Account
 from martensite.attacks.budget import Budget, Ledger
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
+from martensite.attacks.passes import Passes, widened
 from martensite.attacks.trace import Recorder
 from martensite.core.errors import AccessError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
-from martensite.models.passes import by_parts
 from martensite.threat import Repair
-
-FEWEST = 4  # of fewer samples a pass in bfloat16 takes longer than in float32: the weights are converted each time
 
 
 class Oracle:
@@ -56,10 +54,7 @@ class Oracle:
         ledger: Ledger | None = None,
     ) -> None:
         self.model, self.until_broken = model, until_broken
-        self._precision, self._ledger = precision, ledger or Ledger()
-        self._channels_last = precision == "bfloat16"
-        # Looked up once: a search asks thousands of times, and each time would walk the modules.
-        self._device_type, self._dtype = model.device.type, model.dtype
+        self._passes, self._ledger = Passes(model, precision), ledger or Ledger()
         self.forwards = self.backwards = self.discarded = 0
         self.flat = self.seen = 0
         self.recorder: Recorder | None = None
@@ -169,8 +164,8 @@ class Oracle:
         if self.model.access < Access.SCORES:
             raise AccessError("scores were asked of a model that grants decisions", "it answers with labels only", "use `labels`")
         self._count(len(x), rows)
-        with self._cast(len(x)):
-            return self._widen(self._answers(self.admissible(x, rows)))
+        with self._passes.cast(len(x)):
+            return widened(self._passes.answers(self.admissible(x, rows)))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """The class (n,) int64 that the model decides for, whatever access it grants.
@@ -182,7 +177,7 @@ class Oracle:
             rows: As in `logits`; or (n,) the sample that each point of x is about, as often as that may be.
         """
         self._count(len(x), rows)
-        return self._answers(self.admissible(x, rows)).argmax(1)
+        return self._passes.answers(self.admissible(x, rows)).argmax(1)
 
     def ballot(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), or decisions one-hot where the model grants no more: for the judge, and for whoever takes what there is.
@@ -190,7 +185,7 @@ class Oracle:
         In the model's own precision. Arguments as in `logits`.
         """
         self._count(len(x), rows)
-        return self._widen(self._answers(self.admissible(x, rows)))
+        return widened(self._passes.answers(self.admissible(x, rows)))
 
     def gradient(
         self,
@@ -219,11 +214,11 @@ class Oracle:
             leaf = x.detach().requires_grad_(True)
             shown = self._shown(leaf if through is None else through(leaf), rows)
             shown = shown if view is None else view(shown)
-            with self._cast(len(x)):
-                logits = self._show(shown)
-            logits = self._widen(logits)
+            with self._passes.cast(len(x)):
+                logits = self._passes.show(shown)
+            logits = widened(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
-            if self._dtype == torch.float16:
+            if self._passes.dtype == torch.float16:
                 gradient = through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
@@ -255,9 +250,9 @@ class Oracle:
         self._count(len(x), rows)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            with self._cast(len(x)):
-                logits = self._show(self._shown(leaf, rows))
-            logits = self._widen(logits)
+            with self._passes.cast(len(x)):
+                logits = self._passes.show(self._shown(leaf, rows))
+            logits = widened(logits)
             values = functions(logits).sum(0)
 
         def gradients() -> Iterator[Tensor]:
@@ -276,43 +271,10 @@ class Oracle:
         clean = self._clean if about is None else self._clean[about]
         return clean if n == len(clean) else clean.repeat(n // max(len(clean), 1), *[1] * (clean.dim() - 1))
 
-    @torch.no_grad()
-    def _answers(self, x: Tensor) -> Tensor:
-        # A black box gets its questions at once: what it computes isn't in these caches.
-        answers = by_parts(self._show, x, _pass_size(x)) if isinstance(self.model, nn.Module) else self._show(x)
-        return check_logits(answers, len(x), self.model.classes)
-
-    def _show(self, x: Tensor) -> Tensor:
-        """The model's answer to a copy: a module that works in place (x -= mean, an in-place ReLU) must not reach x.
-
-        Convolutions in bfloat16 are faster by up to a tenth with the channels last, which a module that takes views may refuse.
-        """
-        if self._channels_last and x.dim() == 4:
-            try:
-                return self.model(x.to(self._dtype, copy=True, memory_format=torch.channels_last))
-            except RuntimeError:
-                self._channels_last = False
-        return self.model(x.to(self._dtype, copy=True))
-
     def _refuse_black_box(self) -> None:
         if self.model.access < Access.GRADIENTS:
             raise AccessError("a gradient was asked of a black box", "it offers scores or labels only", "use a query attack")
 
-    def _cast(self, n: int) -> torch.autocast:
-        return torch.autocast(self._device_type, torch.bfloat16, enabled=self._precision == "bfloat16" and n >= FEWEST)
-
     def _count(self, n: int, rows: Tensor | None) -> None:
         self.account.charge(n, self.about(rows))
         self.forwards += n
-
-    @staticmethod
-    def _widen(logits: Tensor) -> Tensor:
-        return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def _pass_size(x: Tensor) -> int:
-    """How many samples without a gradient to pass at once on a CPU, so that their activations stay in the caches.
-
-    From 24 to 125 MNIST images a pass takes the same time an image (one core), at 4 it takes 1.8 times as long, at 250 up to 2.
-    """
-    return torch.get_num_threads() * max(64, 50_000 // max(x[0].numel(), 1)) if len(x) else 1
