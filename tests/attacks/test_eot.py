@@ -140,7 +140,7 @@ def test_on_a_model_that_answers_the_same_it_is_the_inner_attack(inner):
         expected = inner.perturb(plain, x, y, THREAT, rng())
         found = EOT(attack=inner, samples=4).perturb(averaged, x, y, THREAT, rng())
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert torch.equal(averaged.spent, 4 * plain.spent)
+    assert torch.equal(averaged.account.spent, 4 * plain.account.spent)
     assert (averaged.forwards, averaged.backwards) == (4 * plain.forwards, 4 * plain.backwards)
     assert torch.equal(averaged.claimed, plain.claimed)
 
