@@ -73,3 +73,21 @@ def test_onnx_as_the_library_writes_it(tmp_path):
     report = scan(tmp_path / "model.onnx")
     assert report.severity == "clean"
     assert report.files[0].formats == ("onnx",)
+
+
+def test_weights_of_any_first_byte_are_clean(tmp_path):
+    """One array in a hundred begins like a pickle that takes from the copyreg registry."""
+    rng = torch.Generator().manual_seed(0)
+    weights = {}
+    for first in range(256):
+        weights[f"w{first}"] = torch.randint(0, 256, (64,), generator=rng, dtype=torch.uint8)
+        weights[f"w{first}"][0] = first
+    torch.save(weights, tmp_path / "checkpoint.pt")
+    assert not scan(tmp_path / "checkpoint.pt").findings
+
+
+def test_weights_that_call_what_they_take_from_the_registry_are_named(tmp_path):
+    hidden = b"\x82\x01)R."  # EXT1, an empty tuple, REDUCE
+    torch.save({"w": torch.frombuffer(bytearray(hidden.ljust(64, b"\0")), dtype=torch.uint8)}, tmp_path / "checkpoint.pt")
+    report = scan(tmp_path / "checkpoint.pt")
+    assert {finding.kind for finding in report.findings} == {"pickle-extension", "pickle-call"}

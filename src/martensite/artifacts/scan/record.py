@@ -15,7 +15,8 @@ class Walk:
         finished: It came to STOP.
         why: Where it broke off, in words; empty if it finished.
         sound: The stack always held what the opcodes took.
-        acted: It called, built or took from the registry while it was sound: a real unpickler would have come that far.
+        acted: It called or built while it was sound: a real unpickler would have come that far. To take from the registry is no act
+            yet: of all weights, one array in a hundred begins like that.
         opcodes: How many.
         imports: Every global, in order.
         reached: Those that a real unpickler would have come to: imported while the walk was sound.
@@ -51,5 +52,5 @@ class Walk:
 
     @property
     def acts(self) -> bool:
-        """It imports and calls: loading it is more than reading data."""
-        return bool((self.imports or self.hidden) and (self.calls or self.builds)) or bool(self.extensions)
+        """It imports, or takes from the registry, and calls: loading it is more than reading data."""
+        return bool((self.imports or self.hidden or self.extensions) and (self.calls or self.builds))

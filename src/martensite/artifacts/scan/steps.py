@@ -119,7 +119,6 @@ def _obj(machine: Machine) -> None:
 def _extension(read: Callable[[Machine], int]) -> Callable[[Machine], None]:
     def step(machine: Machine) -> None:
         note(machine.found.extensions, read(machine))
-        machine.act()
         machine.push(UNKNOWN)
 
     return step
