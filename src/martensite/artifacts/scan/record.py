@@ -15,8 +15,8 @@ class Walk:
         finished: It came to STOP.
         why: Where it broke off, in words; empty if it finished.
         sound: The stack always held what the opcodes took.
-        acted: It called or built while it was sound: a real unpickler would have come that far. To take from the registry is no act
-            yet: of all weights, one array in a hundred begins like that.
+        acted: It called or built while it was sound: a real unpickler would have come that far. To take from the registry is
+            no act yet: of all weights, one array in a hundred begins like that.
         opcodes: How many.
         imports: Every global, in order.
         reached: Those that a real unpickler would have come to: imported while the walk was sound.
