@@ -46,6 +46,18 @@ def test_json_tensors_are_read_as_numpy_has_them(pair, nested):
     np.testing.assert_array_equal(query.x, x)
 
 
+@pytest.mark.parametrize("numbers", [[0, 2**63], [2**64 - 1, 1], [[1, 2**63 + 1], [2, 3]]])
+def test_whole_numbers_on_both_sides_of_the_sign_bit_are_read_exactly(numbers):
+    x = np.array(numbers, dtype="<u8")
+    np.testing.assert_array_equal(read_query(as_json("UINT64", x, numbers), None).x, x)
+
+
+@pytest.mark.parametrize("numbers", [[0, 2**64], [2**63, 0.5], [2**63, -1]])
+def test_what_is_no_unsigned_number_is_refused(numbers):
+    with pytest.raises(Refusal):
+        read_query(as_json("UINT64", np.zeros(2), numbers), None)
+
+
 @given(arrays(), st.text(max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_binary_tensors_are_read_as_numpy_has_them(pair, identity):

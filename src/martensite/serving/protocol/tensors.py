@@ -35,6 +35,9 @@ def from_json(data: Any, datatype: str, shape: Sequence[int], name: str) -> npt.
     wanted = np.dtype(DATATYPES[datatype])
     if found.size and wanted.kind in "iu":
         limits = np.iinfo(wanted)
+        if found.dtype.kind == "f" and found.max() >= 2.0**63:  # numpy makes floats of whole numbers on both sides of 2^63
+            exact = np.array(data, dtype=object)
+            found = exact if all(type(one) is int for one in exact.flat) else found
         if found.dtype.kind == "f" or int(found.min()) < limits.min or int(found.max()) > limits.max:
             raise Refusal(400, f"{name!r} holds what is no {datatype}", "data are of the datatype that the tensor names")
     with np.errstate(over="ignore"):
