@@ -8,10 +8,10 @@ if a two-sided binomial test rejects, at level alpha, that it and the runner-up 
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betainc
 from torch import Tensor
 
 from martensite.certification.certifier import ABSTAIN, check_function, pass_size
+from martensite.certification.fair_coin import two_sided
 from martensite.certification.plan import Plan
 from martensite.certification.pool import Pool
 from martensite.certification.sampled import Sampled
@@ -78,6 +78,5 @@ def predict(
     counts = torch.tensor([tally.counts for tally in tallies])
     top = counts.topk(2, dim=1)
     first, second = top.values[:, 0].numpy(), top.values[:, 1].numpy()
-    # At p = 1/2 the distribution is symmetric: the two-sided p-value is twice the upper tail.
-    unclear = torch.from_numpy(2.0 * betainc(first, second + 1, 0.5) > alpha)
+    unclear = torch.from_numpy(two_sided(first, second) > alpha)
     return SmoothedPrediction(torch.where(unclear, ABSTAIN, top.indices[:, 0]), unclear, counts)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from pydantic import Field, PositiveFloat
-from scipy.special import betainc
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from martensite.certification.fair_coin import two_sided
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError
 from martensite.core.rng import Streams, generator
@@ -61,8 +61,7 @@ class Voting(Config):
         """
         votes = self.count(model, x.detach().clamp(*model.box), seed)
         top = votes.topk(2, dim=1).values.cpu().numpy()
-        # At p = 1/2 the distribution is symmetric: the two-sided p-value is twice the upper tail.
-        chance = torch.from_numpy(2.0 * betainc(top[:, 0], top[:, 1] + 1, 0.5)).clamp_(1e-300, 1.0)
+        chance = torch.from_numpy(two_sided(top[:, 0], top[:, 1])).clamp_(min=1e-300)
         unsure = (chance / self.alpha).log().to(x.device)
         if not (torch.is_grad_enabled() and x.requires_grad):
             return shares(votes.to(x)), unsure

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from scipy.special import betainc
-
+from martensite.certification.fair_coin import two_sided
 from martensite.core.config import Config
 from martensite.core.errors import ConfigError
 from martensite.evaluation.intervals import paired_difference
@@ -41,9 +40,8 @@ def mcnemar(first_only: int, second_only: int) -> float:
     """
     if min(first_only, second_only) < 0:
         raise ConfigError(f"counts are {(first_only, second_only)}", "a count is not negative")
-    # At p = 1/2 the distribution is symmetric: twice the tail from the larger count on, which overlaps itself if they are equal.
     fewer, more = sorted((first_only, second_only))
-    return min(1.0, 2.0 * float(betainc(more, fewer + 1, 0.5))) if more > fewer else 1.0
+    return float(two_sided(more, fewer))
 
 
 def difference(first: Sequence[bool], second: Sequence[bool], confidence: float = 0.95) -> Difference:
