@@ -87,7 +87,10 @@ def inbox():
 
 @pytest.fixture
 def tower(tmp_path):
-    """Starts Debian's prometheus and alertmanager on free ports of this machine, and ends them: ``tower(targets, webhook)``."""
+    """Starts Debian's prometheus and alertmanager on free ports of this machine, and ends them: ``tower(targets, webhook)``.
+
+    ``kill()`` of what it returns is ``kill -9`` of both, ``again()`` starts them anew on what they stored.
+    """
     programs = {name: shutil.which(name) for name in ("prometheus", "prometheus-alertmanager")}
     if missing := [name for name, path in programs.items() if path is None]:
         pytest.skip(f"{missing[0]} is not installed: apt-get install {missing[0]}")
@@ -103,11 +106,21 @@ def tower(tmp_path):
             "prometheus-alertmanager": [f"--config.file={folder}/alertmanager.yml", f"--storage.path={folder}/alerts",
                                         f"--web.listen-address=127.0.0.1:{ports[1]}", "--cluster.listen-address="],
         }  # fmt: skip
-        for name, options in words.items():
-            with open(folder / f"{name}.log", "wb") as log:
-                running.append(subprocess.Popen([programs[name], *options], stdout=log, stderr=log))
-        for port in ports:
-            wait_for(lambda port=port: fetch(f"http://127.0.0.1:{port}/-/ready"))
+
+        def launch():
+            for name, options in words.items():
+                with open(folder / f"{name}.log", "ab") as log:
+                    running.append(subprocess.Popen([programs[name], *options], stdout=log, stderr=log))
+            for port in ports:
+                wait_for(lambda port=port: fetch(f"http://127.0.0.1:{port}/-/ready"))
+
+        def kill():
+            while running:
+                process = running.pop()
+                process.kill()
+                process.wait()
+
+        launch()
 
         def ask(expression):
             query = urllib.parse.urlencode({"query": expression})
@@ -118,7 +131,7 @@ def tower(tmp_path):
             answer = json.loads(fetch(f"http://127.0.0.1:{ports[0]}/api/v1/alerts"))
             return sorted({one["labels"]["alertname"] for one in answer["data"]["alerts"] if one["state"] == "firing"})
 
-        return SimpleNamespace(ask=ask, firing=firing)
+        return SimpleNamespace(ask=ask, firing=firing, kill=kill, again=launch)
 
     yield start
     for process in running:

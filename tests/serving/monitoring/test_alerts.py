@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import threading
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import torch
 import yaml
 from jsonschema import Draft202012Validator
 
+import martensite as mt
 from martensite.serving.access import ApiKey, Keys, new_secret
 from martensite.serving.monitoring.catalogue import FAMILIES
 from martensite.serving.monitoring.deploy.grafana import dashboard, queries
@@ -226,3 +228,38 @@ class TestRealPrometheus:
         wait_for(lambda: any(one["labels"]["alertname"] == "MartensiteDown" for one in inbox.alerts), "the alert")
         found = next(one for one in inbox.alerts if one["labels"]["alertname"] == "MartensiteDown")
         assert (found["status"], found["labels"]["instance"]) == ("firing", f"127.0.0.1:{port}")
+
+    @pytest.mark.slow
+    def test_killed_under_load_it_holds_up_no_answer_and_catches_up(
+        self, battle, guard, here, listening, tower, tensor, inbox, wait_for, free_port
+    ):
+        """kill -9 of Prometheus and Alertmanager; what was counted meanwhile is there at the first look after."""
+        port = free_port()
+        url = listening(here.config(model=guard, monitoring={"metrics": {"port": port}})).url
+        tall = tower([f"127.0.0.1:{port}"], inbox.url)
+        wait_for(lambda: tall.ask('martensite_ready{model="guard"} == 1'), "the first look")
+        expected = mt.load_bundle(guard["bundle"])(battle.clean[:20]).argmax(1).tolist()
+        answers, over = [], threading.Event()
+
+        def load():
+            with httpx.Client(base_url=url, timeout=60) as client:
+                while not over.is_set():
+                    answers.append(client.post("/v2/models/guard/infer", json={"inputs": [tensor(battle.clean[:20])]}))
+
+        clients = [threading.Thread(target=load) for _ in range(2)]
+        for client in clients:
+            client.start()
+        try:
+            wait_for(lambda: tall.ask("martensite_samples_total > 0"), "a look under load")
+            tall.kill()
+            before = len(answers)
+            wait_for(lambda: len(answers) > before + 100, "answers while nobody looks")
+            tall.again()
+        finally:
+            over.set()
+            for client in clients:
+                client.join(60)
+        assert {one.status_code for one in answers} == {200}
+        named = [{one["name"]: one["data"] for one in answer.json()["outputs"]} for answer in answers]
+        assert all(one["label"] == expected for one in named)
+        wait_for(lambda: tall.ask(f"martensite_samples_total == {20 * len(answers)}"), "all that was counted")
