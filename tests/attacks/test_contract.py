@@ -171,8 +171,15 @@ def perturb(method, model, x, y, threat, until_broken=False, seed=0):
 
 @every_member
 @every_shape
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("until_broken", [True, False], ids=["until broken", "full course"])
+@pytest.mark.parametrize(
+    ("until_broken", "dtype"),
+    [
+        pytest.param(True, torch.float32, id="until broken-float32"),
+        pytest.param(False, torch.float64, id="full course-float64"),
+        pytest.param(True, torch.float64, id="until broken-float64", marks=pytest.mark.slow),
+        pytest.param(False, torch.float32, id="full course-float32", marks=pytest.mark.slow),
+    ],
+)
 def test_ball_box_and_dtype_are_kept(cls, norm, kind, dtype, until_broken):
     fits(cls, kind)
     model = victim(kind, dtype)
