@@ -8,9 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import nn
 
-from martensite.attacks.losses import LOSSES, ascend, ce, dlr, logit, margin
-from martensite.core.errors import ConfigError
+from martensite import attack
+from martensite.attacks import APGD, PGD, APGDTargeted
+from martensite.attacks.losses import LOSSES, REACHING, ascend, ce, dlr, dlr_reaching, dlr_towards, logit, margin, odds
+from martensite.models import Classifier
+from martensite.threat import ThreatModel
 
 
 def rows(classes):
@@ -20,7 +24,7 @@ def rows(classes):
     return st.tuples(distinct, st.lists(st.integers(0, classes - 1), min_size=5, max_size=5))
 
 
-several = st.integers(3, 6).flatmap(rows)
+several, many = st.integers(3, 6).flatmap(rows), st.integers(4, 6).flatmap(rows)
 
 
 @settings(deadline=None, derandomize=True)
@@ -35,21 +39,36 @@ def test_formulas(case):
             ce: math.log(sum(math.exp(v - values[right]) for v in values)),
             margin: max(others) - values[right],
             logit: -values[right],
-            dlr: (max(others) - values[right]) / (first - third),  # eq. 6: -(z_y - max z_i) / (z_pi1 - z_pi3)
         }
+        if len(values) > 3:  # eq. 6: -(z_y - max z_i) / (z_pi1 - z_pi3)
+            expected[dlr] = (max(others) - values[right]) / (first - third)
         for loss, value in expected.items():
             assert loss(logits, labels)[row].item() == pytest.approx(value, rel=1e-9, abs=1e-9)
 
 
 @settings(deadline=None, derandomize=True)
-@given(several, st.floats(0.01, 100), st.floats(-50, 50))
+@given(many, st.integers(1, 3))
+def test_the_targeted_ratio(case, after):
+    """Eq. 7: -(z_y - z_t) / (z_pi1 - (z_pi3 + z_pi4) / 2), towards whichever class."""
+    logits, y = torch.tensor(case[0]), torch.tensor(case[1])
+    target = (y + after) % logits.shape[1]
+    for row, (values, right, aim) in enumerate(zip(case[0], y.tolist(), target.tolist(), strict=True)):
+        first, _, third, fourth = np.sort(values)[::-1][:4]
+        scale = first - (third + fourth) / 2
+        assert dlr_towards(logits, y, target)[row].item() == pytest.approx((values[aim] - values[right]) / scale, rel=1e-9)
+        strongest = max(np.delete(values, aim))
+        assert dlr_reaching(logits, target)[row].item() == pytest.approx((values[aim] - strongest) / scale, rel=1e-9)
+
+
+@settings(deadline=None, derandomize=True)
+@given(many, st.floats(0.01, 100), st.floats(-50, 50))
 def test_dlr_knows_neither_scale_nor_shift(case, scale, shift):
     logits, labels = torch.tensor(case[0]), torch.tensor(case[1])
     torch.testing.assert_close(dlr(logits * scale + shift, labels), dlr(logits, labels), rtol=1e-6, atol=1e-6)
 
 
 @settings(deadline=None, derandomize=True)
-@given(several)
+@given(many)
 def test_the_sign_of_margin_and_dlr_is_the_verdict(case):
     logits, labels = torch.tensor(case[0]), torch.tensor(case[1])
     wrong = logits.argmax(1) != labels
@@ -57,9 +76,40 @@ def test_the_sign_of_margin_and_dlr_is_the_verdict(case):
     assert torch.equal(dlr(logits, labels) > 0, wrong)
 
 
-def test_dlr_wants_three_classes():
-    with pytest.raises(ConfigError, match=r"dlr loss was asked for 2 classes.*'margin' or 'ce'"):
-        dlr(torch.zeros(4, 2), torch.zeros(4, dtype=torch.long))
+@pytest.mark.parametrize("classes", [2, 3])
+def test_of_few_classes_the_ratio_would_say_nothing(classes):
+    logits, y = torch.randn(4, classes, generator=torch.Generator().manual_seed(0)), torch.zeros(4, dtype=torch.long)
+    assert torch.equal(dlr(logits, y), odds(logits, y))
+    assert torch.equal(dlr_reaching(logits, y), -odds(logits, y))
+    assert torch.equal(dlr_towards(logits, y, y + 1), logits[:, 1] - logits[:, 0])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+def test_whatever_the_targets_rank_its_ratio_has_a_slope_that_raises_it(classes):
+    logits = torch.arange(float(classes), 0.0, -1.0).repeat(classes - 1, 1).requires_grad_()
+    y, target = torch.zeros(classes - 1, dtype=torch.long), torch.arange(1, classes)
+    for values in (dlr_towards(logits, y, target), dlr_reaching(logits, target)):
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        assert (gradient.gather(1, target[:, None]) > 0).all()
+
+
+@pytest.mark.parametrize("method", [PGD(loss="dlr", random_start=False), APGD(loss="dlr"), APGDTargeted()], ids=lambda m: m.kind)
+@pytest.mark.parametrize("classes", [3, 10])
+def test_the_third_class_is_reached(method, classes):
+    generator = torch.Generator().manual_seed(0)
+    linear, x = nn.Linear(30, classes), 0.5 + 0.05 * torch.randn(20, 30, generator=generator)
+    linear.weight.data, linear.bias.data = torch.randn(classes, 30, generator=generator) / 6, torch.zeros(classes)
+    model, threat = Classifier(linear, classes), ThreatModel(eps=0.4, goal="targeted")
+    ranked = model(x).topk(3).indices
+    assert attack(method, model, x, ranked[:, 0], threat, target=ranked[:, 2]).success.all()
+
+
+@pytest.mark.parametrize("method", [APGD(loss="dlr"), APGDTargeted()], ids=lambda m: m.kind)
+def test_of_three_classes_the_one_that_can_be_reached_is_found(method):
+    linear, x = nn.Linear(20, 3), torch.full((8, 20), 0.5)
+    linear.weight.data, linear.bias.data = torch.zeros(3, 20), torch.tensor([2.0, 1.0, -11.0])
+    linear.weight.data[2] = 1.0
+    assert not attack(method, Classifier(linear, 3), x, torch.zeros(8, dtype=torch.long), ThreatModel(eps=0.2)).robust.any()
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -80,7 +130,8 @@ def test_gradients_are_the_derivatives(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_targeted_attack_climbs_the_negated_loss(name):
+def test_a_targeted_attack_climbs_the_negated_loss_or_its_own(name):
     logits, labels = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4, 0])
     assert torch.equal(ascend(name, labels, "untargeted")(logits), LOSSES[name](logits, labels))
-    assert torch.equal(ascend(name, labels, "targeted")(logits), -LOSSES[name](logits, labels))
+    reaching = REACHING.get(name, lambda logits, y: -LOSSES[name](logits, y))
+    assert torch.equal(ascend(name, labels, "targeted")(logits), reaching(logits, labels))

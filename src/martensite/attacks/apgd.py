@@ -30,7 +30,7 @@ class APGD(Attack):
     Args:
         steps: Gradient steps a restart.
         restarts: Independent random starts for the samples that withstand.
-        loss: ``"ce"``, or ``"dlr"``, the difference of logits ratio (with two classes, where that is constant, the margin).
+        loss: ``"ce"``, or ``"dlr"``, the difference of logits ratio (below four classes the log odds: see `losses.dlr`).
         rho: A step size is halved if fewer than this share of the last steps raised the loss.
     """
 
@@ -47,10 +47,9 @@ class APGD(Attack):
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """Climb from a random start; what withstands starts anew."""
         search = Survivors(oracle, x, y, threat, rng)
-        name = "margin" if self.loss == "dlr" and oracle.model.classes < 3 else self.loss
         for _ in range(self.restarts):
             if len(search):
-                climb(oracle, search, lambda: ascend(name, search.y, threat.goal), threat, self.steps, self.rho)
+                climb(oracle, search, lambda: ascend(self.loss, search.y, threat.goal), threat, self.steps, self.rho)
         return search.found
 
 

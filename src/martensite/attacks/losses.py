@@ -1,7 +1,7 @@
 """What a gradient attack climbs: one number a sample, larger meaning closer to success.
 
 `ce` cross-entropy; `margin` the best wrong logit minus the right one (Carlini and Wagner 2017, arXiv:1608.04644, f_6);
-`dlr` difference of logits ratio, which no rescaling of the logits changes (Croce and Hein 2020, arXiv:2003.01690, eq. 6);
+`dlr` difference of logits ratio, which no rescaling of the logits changes (Croce and Hein 2020, arXiv:2003.01690, eq. 6 and 7);
 `logit` minus the right logit; `odds` the log of the odds against the right class, which has the direction of cross-entropy and
 never vanishes.
 """
@@ -18,6 +18,8 @@ from martensite.core.config import nearest
 from martensite.core.errors import ConfigError
 
 Loss = Callable[[Tensor], Tensor]
+
+RATIO = 4  # classes that the ratios need, so that the third and the target aren't all there is to scale by
 
 
 def known(name: str) -> str:
@@ -55,12 +57,14 @@ def ascend(name: str, y: Tensor, goal: str) -> Loss:
     Args:
         name: Which loss.
         y: (n,) the class to leave, or the class to reach.
-        goal: ``"untargeted"`` or ``"targeted"``; a targeted attack climbs the loss of leaving, negated.
+        goal: ``"untargeted"`` or ``"targeted"``; a targeted attack climbs the loss of leaving, negated, or one made for it.
     """
-    loss = LOSSES[name]
-    if goal == "targeted":
+    loss, reach = LOSSES[name], REACHING.get(name)
+    if goal == "untargeted":
+        return lambda logits: loss(logits, y)
+    if reach is None:
         return lambda logits: -loss(logits, y)
-    return lambda logits: loss(logits, y)
+    return lambda logits: reach(logits, y)
 
 
 def ce(logits: Tensor, y: Tensor) -> Tensor:
@@ -76,31 +80,38 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Margin over the spread between the first and third largest logit.
+    """Margin over the spread between the first and third largest logit (eq. 6); with fewer than four classes `odds`.
 
-    Raises:
-        ConfigError: fewer than three classes, where the ratio is always one.
+    Of two classes the ratio is always one. Of three it rises as the third falls, so a search that could only leave for that one
+    would be sent the other way.
     """
-    if logits.shape[1] < 3:
-        raise ConfigError(
-            f"the dlr loss was asked for {logits.shape[1]} classes",
-            "it needs at least 3",
-            "use the loss 'margin' or 'ce' instead",
-        )
+    if logits.shape[1] < RATIO:
+        return odds(logits, y)
     top = logits.topk(3, dim=1).values
     return margin(logits, y) / (top[:, 0] - top[:, 2]).clamp_min(torch.finfo(logits.dtype).eps)
 
 
 def dlr_towards(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """Targeted difference of logits ratio: target minus right logit, over the largest minus the mean of the third and fourth.
+    """Target minus right logit, over the largest minus the mean of the third and fourth (eq. 7).
 
-    With three classes the third stands alone, with two nothing is left to scale by and the plain difference remains.
+    With fewer than four classes the plain difference: there is no fourth, and over the largest minus the third the way to the
+    third would have no slope at all.
     """
     gap = logits.gather(1, target[:, None]).squeeze(1) - logits.gather(1, y[:, None]).squeeze(1)
-    top = logits.topk(min(4, logits.shape[1]), dim=1).values
-    if top.shape[1] < 3:
-        return gap
-    return gap / (top[:, 0] - top[:, 2:].mean(1)).clamp_min(torch.finfo(logits.dtype).eps)
+    return gap if logits.shape[1] < RATIO else gap / _spread(logits)
+
+
+def dlr_reaching(logits: Tensor, target: Tensor) -> Tensor:
+    """Eq. 7 with the strongest other class as the one to leave, whichever it is by now; with fewer than four minus `odds`.
+
+    Minus eq. 6 won't do: where the target is the third it is minus one, and has no slope.
+    """
+    return -odds(logits, target) if logits.shape[1] < RATIO else -margin(logits, target) / _spread(logits)
+
+
+def _spread(logits: Tensor) -> Tensor:
+    top = logits.topk(4, dim=1).values
+    return (top[:, 0] - top[:, 2:].mean(1)).clamp_min(torch.finfo(logits.dtype).eps)
 
 
 def logit(logits: Tensor, y: Tensor) -> Tensor:
@@ -118,3 +129,4 @@ def odds(logits: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr": dlr, "margin": margin, "logit": logit, "odds": odds}
+REACHING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dlr": dlr_reaching}
