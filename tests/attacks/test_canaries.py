@@ -165,7 +165,7 @@ def test_saturated_logits_fool_pgd_and_no_cascade(classes):
     for blind in (FGSM(), PGD(restarts=3)):
         result = attack(blind, model, x, y, threat)
         assert result.robust.all()
-        assert "exactly zero" in result.warnings[0]
+        assert "the gradient is zero" in result.warnings[0]
     assert torch.equal(attack(PGD(loss="margin"), model, x, y, threat).robust, robust)
     for method in CASCADES:
         assert torch.equal(attack(method, model, x, y, threat).robust, robust)

@@ -54,7 +54,7 @@ def test_saturated_logits_are_noticed(x):
     for method in (PGD(steps=3), FGSM(), APGD(steps=3)):
         found = run(method, network(scale=1e5), x)
         assert len(found.warnings) == 1
-        assert "the gradient is exactly zero" in found.warnings[0]
+        assert "the gradient is zero" in found.warnings[0]
         assert "of 40 samples" in found.warnings[0]
     assert run(PGD(steps=3, loss="margin"), network(scale=1e5), x).warnings == ()
     assert run(PGD(steps=3), network(scale=1e5), x, batch_size=7).warnings[0].split(":")[0] == "pgd"

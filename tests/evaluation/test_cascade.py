@@ -118,6 +118,19 @@ def test_adversarials_are_kept_on_request(linear, data, threat, tmp_path):
     assert [report.distances[place] for place in kept["index"].tolist()] == pytest.approx(kept["distance"].tolist(), abs=1e-7)
 
 
+def test_adversarials_of_the_curve_are_kept_where_they_lie_within_eps(linear, data, threat, tmp_path):
+    """What only a point of the curve below eps breaks is broken; what one beyond eps breaks is not."""
+    weak = PGD(steps=1, step_size=1e-6, random_start=False)
+    curve = Suite(name="k", attacks=(weak,), curve=(0.75, 1.5), curve_attack=PGD(steps=20, loss="margin"))
+    report = evaluate(linear, data, threat, curve, adversarials=tmp_path / "a.safetensors")
+    kept = load_file(tmp_path / "a.safetensors")
+    broken = [place for place, outcome in enumerate(report.outcomes) if outcome == "broken"]
+    assert broken
+    assert kept["index"].tolist() == broken
+    assert [report.distances[place] for place in broken] == pytest.approx(kept["distance"].tolist(), abs=1e-6)
+    assert bool((linear(kept["adversarial"]).argmax(1) != data.y[kept["index"]]).all())
+
+
 def test_what_no_ball_holds_stands_beside_the_threat_model(threat):
     from martensite.attacks import RotationTranslation
     from martensite.models import build

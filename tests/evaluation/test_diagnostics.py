@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import EOT, FGSM, FMN, PGD, Square
+from martensite.attacks import EOT, FGSM, FMN, PGD, HopSkipJump, Square
 from martensite.attacks.canaries import Noisy, Saturated
 from martensite.data import Dataset
 from martensite.defenses import Defence, defend
@@ -39,7 +39,8 @@ class Nowhere(FMN):
 
 
 def findings(report):
-    return {one.name: one.severity for one in report.diagnostics}
+    """By name; that a suite of two attacks has no canary is beside the point."""
+    return {one.name: one.severity for one in report.diagnostics if one.name != "no_canary"}
 
 
 def suite(*attacks, **more):
@@ -194,3 +195,55 @@ def test_a_defended_network_is_judged_by_the_same_rule(linear, data, threat):
     assert "not_adaptive" not in findings(through)
     around = evaluate(bits, few, threat, suite(PGD(steps=2)), adaptive=False)
     assert findings(around)["not_adaptive"] == "invalid"
+
+
+def test_a_suite_without_canaries_says_so(linear, data, threat):
+    silent = evaluate(linear, data, threat, suite(STRONG))
+    assert [one.severity for one in silent.diagnostics if one.name == "no_canary"] == ["warning"]
+    for sung in (evaluate(linear, data, threat, suite(STRONG, canaries=("linear",))), evaluate(linear, data, threat, "quick")):
+        assert "no_canary" not in {one.name for one in sung.diagnostics}
+
+
+class Vanishing(nn.Module):
+    """The same decisions, with a gradient that is there but leads nowhere."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(x).detach() + 1e-20 * x.flatten(1)[:, :1]
+
+
+def test_a_gradient_too_small_to_follow_is_flat(linear, data, threat):
+    hidden = evaluate(Classifier(Vanishing(linear.net), 2), data, threat, suite(STRONG))
+    assert findings(hidden)["flat_gradients"] == "invalid"
+    sure = Classifier(nn.Sequential(linear.net, Scale(40.0)), 2)  # its loss is next to nothing, and so is the slope: no matter
+    assert "flat_gradients" not in findings(evaluate(sure, data, threat, suite(PGD(steps=10))))
+
+
+class Scale(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return x * self.factor
+
+
+def test_a_search_cut_short_gains_by_more_steps_whatever_the_suite(linear, data, threat):
+    short = evaluate(linear, data, threat, suite(PGD(steps=2, step_size=0.002, random_start=False, loss="margin")))
+    assert findings(short)["more_steps_gain"] == "invalid"
+    assert "with 8 steps breaks" in next(one.evidence for one in short.diagnostics if one.name == "more_steps_gain")
+
+
+def test_labels_that_waver_between_two_classes_are_noticed(linear, data, threat):
+    """Noise of half the smallest margin: no clean input changes its label, and no search by labels can be believed."""
+    with torch.no_grad():
+        logits = linear(data.x)
+    noisy = Classifier(Noisy(linear.net, 0.2 * float((logits[:, 0] - logits[:, 1]).abs().min())), 2)
+    only_labels = [BlackBox(lambda x, net=net: net(torch.as_tensor(x)).argmax(1).numpy(), 2, access=Access.DECISIONS)
+                   for net in (noisy, linear)]  # fmt: skip
+    asked = suite(HopSkipJump(queries=100))
+    assert findings(evaluate(only_labels[0], data, threat, asked))["predictions_change"] == "invalid"
+    assert "predictions_change" not in findings(evaluate(only_labels[1], data, threat, asked))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from martensite.attacks import FGSM, MIFGSM, PGD
+from martensite.attacks import FGSM, MIFGSM, PGD, HopSkipJump, Square
 from martensite.core.errors import ConfigError, DataError
 from martensite.data import Dataset
 from martensite.evaluation import (
@@ -29,7 +29,7 @@ from martensite.evaluation import (
     variation,
 )
 from martensite.evaluation.classes import by_class
-from martensite.models import Classifier
+from martensite.models import Access, BlackBox, Classifier
 from martensite.threat import ThreatModel
 
 ONE = Suite(name="one", attacks=(PGD(steps=3, loss="margin"),))
@@ -250,6 +250,23 @@ def test_calibration_worsens_under_attack(linear, data, threat):
     right = torch.tensor([outcome != "misclassified" for outcome in report.outcomes])
     assert report.calibration.clean == pytest.approx(expected_calibration_error(sure, right))
     assert 0 <= report.calibration.attacked <= 1
+
+
+@pytest.mark.parametrize("shares", [False, True], ids=["logits", "probabilities"])
+def test_calibration_of_a_model_that_gives_scores(linear, data, threat, shares):
+    """Without an attack only: asking about adversarials would cost queries."""
+
+    def scores(x):
+        with torch.no_grad():
+            found = linear(torch.as_tensor(x))
+        return (found.softmax(1) if shares else found).numpy()
+
+    report = evaluate(BlackBox(scores, 2), data, threat, Suite(name="q", attacks=(Square(queries=5),)))
+    white = evaluate(linear, data, threat, ONE)
+    assert report.calibration.clean == pytest.approx(white.calibration.clean, abs=1e-6)
+    assert report.calibration.attacked is None
+    labels = BlackBox(lambda x: scores(x).argmax(1), 2, access=Access.DECISIONS)
+    assert evaluate(labels, data, threat, Suite(name="q", attacks=(HopSkipJump(queries=20),))).calibration is None
 
 
 def test_minimal_distances_in_one_number(linear, data, margin, threat):

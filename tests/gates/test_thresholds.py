@@ -5,6 +5,7 @@ import math
 import pytest
 
 from martensite.core.errors import ConfigError, DataError
+from martensite.evaluation import Diagnostic, union
 from martensite.evaluation.intervals import paired_difference
 from martensite.evaluation.report import Verdict
 from martensite.gates import Thresholds
@@ -170,6 +171,16 @@ def test_incomparable_reports_are_refused(relative, differing, measured):
         thresholds.judge(report, report.model_copy(update=other))
 
 
+def test_a_defended_successor_is_compared_by_its_suite(measured):
+    """The same suite runs adaptive forms there, and a naive attack beside them; another suite of that name is refused."""
+    plain = measured(robust=10, suite_digest="sha256:s")
+    naive = plain.attacks[0].model_copy(update={"name": "pgd from bare", "attack": {"kind": "transfer"}})
+    defended = plain.model_copy(update={"attacks": (naive, plain.attacks[0])})
+    assert "max_robust_drop" in words(Thresholds(max_robust_drop=0.9).judge(defended, plain))
+    with pytest.raises(DataError, match="attacks"):
+        Thresholds(max_robust_drop=0.9).judge(plain.model_copy(update={"suite_digest": "sha256:t"}), plain)
+
+
 def test_a_report_without_outcomes_is_refused(measured):
     empty = measured(robust=10).model_copy(update={"outcomes": ()})
     with pytest.raises(DataError, match="0 and 0 outcomes"):
@@ -238,3 +249,39 @@ def test_a_regression_gate_compares_with_the_released_model(measured):
     assert gate.judge(measured(outcomes=["robust"] * 82 + ["broken"] * 18), released).verdict == "PASS"
     assert gate.judge(measured(outcomes=["robust"] * 50 + ["broken"] * 50), released).verdict == "FAIL"
     assert gate.judge(measured(outcomes=["robust"] * 77 + ["broken"] * 23), released).verdict == "INCONCLUSIVE"
+
+
+# Under several threat models: what withstands all of them.
+L2 = ThreatModel(norm="l2", eps=0.5)
+
+
+def both(measured, first, second, **changes):
+    return union([measured(outcomes=first), measured(outcomes=second, threat=L2, **changes)])
+
+
+def test_under_several_threat_models_robust_is_robust_to_all(measured):
+    joined = both(measured, ["robust"] * 90 + ["broken"] * 10, ["broken"] * 60 + ["robust"] * 40)
+    assert joined.union_accuracy.count == 30
+    assert Thresholds(min_robust_accuracy=joined.union_accuracy.low).judge(joined).verdict == "PASS"
+    failed = Thresholds(min_robust_accuracy=0.5, min_clean_accuracy=0.9).judge(joined)
+    assert words(failed) == {"min_clean_accuracy": "PASS", "min_robust_accuracy": "FAIL"}
+    assert "all of l2 eps 0.5 in [0, 1], linf eps 0.1 in [0, 1]" in failed.checks[1].reason
+
+
+def test_what_is_invalid_under_one_threat_model_stands_against_all(measured):
+    found = Diagnostic(name="noise_breaks", severity="invalid", evidence="noise breaks as many", remedy="attack harder")
+    for changes, name in (({"diagnostics": (found,)}, "trustworthy"), ({"errors": ("a fault",)}, "sound")):
+        judged = Thresholds(min_robust_accuracy=0.1).judge(both(measured, ["robust"] * 90, ["robust"] * 90, **changes))
+        assert judged.verdict == "INCONCLUSIVE"
+        assert words(judged) == {"min_robust_accuracy": "PASS", name: "INCONCLUSIVE"}
+
+
+def test_unions_are_paired_where_their_threat_models_are_the_same(measured):
+    before, after = both(measured, BEFORE, BEFORE), both(measured, AFTER, AFTER)
+    thresholds, alone = Thresholds(min_robust_gain=0.1, max_clean_drop=0.5), (measured(outcomes=AFTER), measured(outcomes=BEFORE))
+    assert thresholds.judge(after, before).checks == thresholds.judge(*alone).checks
+    swapped = union(before.reports[::-1])
+    assert thresholds.judge(after, swapped) == thresholds.judge(after, before)
+    for other in (before.reports[0], union(before.reports[:1])):
+        with pytest.raises(DataError, match="threat model"):
+            thresholds.judge(after, other)

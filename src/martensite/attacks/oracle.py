@@ -12,6 +12,7 @@ from martensite.attacks.budget import Budget, Ledger
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.attacks.passes import Passes, widened
+from martensite.attacks.slopes import flat_gradients
 from martensite.attacks.trace import Recorder
 from martensite.core.errors import AccessError
 from martensite.models.access import Access, Model
@@ -41,7 +42,7 @@ class Oracle:
         places: (m,) the samples of the batch that questions are about; None: all of them.
         found: (n, *d) the best points so far, should the budget end the search.
         claimed: (n,) bool: samples whose search ended in what it took for a success.
-        flat: Samples whose first gradient in a batch was zero in every feature.
+        flat: Samples whose first gradient in a batch was zero, or next to it: see `slopes.flat_gradients`.
         seen: Samples whose first gradient in a batch was looked at.
         recorder: Notes the loss of every gradient that is asked for; None: nobody does.
     """
@@ -115,6 +116,11 @@ class Oracle:
         if self._group is None:
             return about
         return self._group if about is None else self._group[about]
+
+    @property
+    def first(self) -> Tensor | None:
+        """(n, K) what the model answered to the very first question; None before it."""
+        return self._passes.first
 
     @property
     def spare(self) -> int:
@@ -225,7 +231,7 @@ class Oracle:
         if self._fresh:
             self._fresh = False
             first = gradient[: len(self._clean)]  # of turns side by side, those of the first
-            self.flat += int((first == 0).flatten(1).all(1).sum())
+            self.flat += flat_gradients(first, loss(logits.detach())[: len(first)], self._clean)
             self.seen += len(first)
         if self.recorder is not None:
             self.recorder.note(self.about(rows), loss(logits.detach()))

@@ -22,7 +22,7 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
 
     Args:
         method: The attack that ran.
-        logits: (n, K) what the model that was searched answers to clean inputs; None: it was not asked.
+        logits: (n, K) what the model that was searched answers, at clean inputs or near them; None: it was not asked.
         oracles: All that the search asked.
     """
     found = []
@@ -33,16 +33,16 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
 
 
 def gradient_warning(kind: str, flat: int, seen: int) -> tuple[str, ...]:
-    """What there is to say of an attack that found the gradient zero on ``flat`` of the ``seen`` samples; nothing, if on few."""
+    """What there is to say of an attack whose gradient led nowhere on ``flat`` of ``seen`` samples; nothing, if on few."""
     if flat <= FLAT * seen:
         return ()
     return (
-        f"{kind}: the gradient is exactly zero where the search began for {flat:,} of {seen:,} samples: it is masked, "
+        f"{kind}: the gradient is zero, or next to it, where the search began for {flat:,} of {seen:,} samples: it is masked, "
         "or the loss is saturated, so robustness may be overestimated; try the loss margin or dlr, an attack by scores such "
         "as square, or BPDA for a stage without a gradient",
     )
 
 
 def probabilities(logits: Tensor) -> bool:
-    """Whether outputs (n, K) of several samples are all non-negative and sum to one, sample by sample."""
-    return len(logits) > 1 and bool((logits >= 0).all()) and bool(((logits.sum(1, dtype=torch.float64) - 1).abs() < SUM).all())
+    """Whether outputs (n, K), n >= 1, are all non-negative and sum to one, sample by sample."""
+    return len(logits) > 0 and bool((logits >= 0).all()) and bool(((logits.sum(1, dtype=torch.float64) - 1).abs() < SUM).all())

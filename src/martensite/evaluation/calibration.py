@@ -17,12 +17,13 @@ class Calibration(Config):
 
     Attributes:
         clean: Without an attack.
-        attacked: At the adversarials, or at the last attempts where there is none.
+        attacked: At the adversarials, or at the last attempts where there is none; None of a model that is only queried: asking
+            would cost queries.
         bins: Of confidence.
     """
 
     clean: float
-    attacked: float
+    attacked: float | None = None
     bins: int = BINS
 
 

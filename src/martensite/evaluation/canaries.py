@@ -63,17 +63,18 @@ def sing(name: Name, norm: Norm, access: Access, measure: Measure) -> Canary:
         measure: The suite, on a model.
     """
     net, data, threat = linear_canary(norm)
-    if name == "stochastic":
-        noisy = _granting(Classifier(Noisy(net, NOISE * float(net(data.x).detach().abs().max())), 2), access)
-        nothing = Tally(len(data), ())
-        evidence = Evidence(noisy, data, threat, nothing, answers(noisy, data.x), False, 0)
-        noticed = predictions_change(evidence) is not None or access is Access.DECISIONS  # labels may well stay the same
-        return Canary(name=name, expected=None, found=0, n=len(data), passed=noticed)
-    model = _granting(Classifier(Saturated(net) if name == "masked" else net, 2), access)
+    noise = NOISE * float(net(data.x).detach().abs().max())
+    hiding: dict[Name, nn.Module] = {"linear": net, "masked": Saturated(net), "stochastic": Noisy(net, noise)}
+    model = _granting(Classifier(hiding[name], 2), access)
     tally, expected = measure(model, data, threat), SAMPLES - SAMPLES // 2
     found = tally.outcomes().count("robust")
-    allowed = expected if access is Access.GRADIENTS else expected + int(MISSED * SAMPLES)
-    return Canary(name=name, expected=expected, found=found, n=SAMPLES, passed=expected <= found <= allowed)
+    right = expected <= found <= expected + (0 if access is Access.GRADIENTS else int(MISSED * SAMPLES))
+    if name == "stochastic":
+        noticed = predictions_change(Evidence(model, data, threat, tally, answers(model, data.x), False, 0))
+        # Figures of single draws are luck: they must be called invalid. Those of many draws may be off by a little.
+        judged = abs(found - expected) <= int(MISSED * SAMPLES)
+        right = noticed is not None and (noticed.severity == "invalid" or judged)
+    return Canary(name=name, expected=expected, found=found, n=SAMPLES, passed=right)
 
 
 def _granting(model: Classifier, access: Access) -> Model:
@@ -93,11 +94,21 @@ def singing(canaries: tuple[Canary, ...]) -> tuple[Diagnostic, ...]:
         Diagnostic(
             name=f"canary_{canary.name}",
             severity="invalid",
-            evidence="a model that answers at random was not noticed"
-            if canary.expected is None
-            else f"on the built-in {canary.name} model {canary.found} of {canary.n} came out robust, and {canary.expected} are",
+            evidence=f"on the built-in {canary.name} model {canary.found} of {canary.n} came out robust, {canary.expected} are, "
+            "and nothing else was noticed",
             remedy="this suite can't be believed: add attacks (restarts, a loss on logits, queries), or use a shipped one",
         )
         for canary in canaries
         if not canary.passed
     )
+
+
+def unsung(norm: Norm) -> tuple[Diagnostic, ...]:
+    """The finding about a suite without canaries; nothing in L0, which has none."""
+    silent = Diagnostic(
+        name="no_canary",
+        severity="warning",
+        evidence="the suite was tried on no built-in model whose robust accuracy is known",
+        remedy="add canaries: [linear, masked, stochastic] to the suite: a model that hides how weak it is would go unnoticed",
+    )
+    return () if norm == "l0" else (silent,)

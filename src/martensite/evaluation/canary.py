@@ -12,7 +12,7 @@ class Canary(Config):
 
     Attributes:
         name: Which.
-        expected: Samples that are robust in truth; None: this one is about being noticed.
+        expected: Samples that are robust in truth; None in older reports of one that only had to be noticed.
         found: Samples that the suite found robust.
         n: Samples in all.
         passed: Whether the suite can be believed as far as this goes.

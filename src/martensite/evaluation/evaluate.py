@@ -18,7 +18,7 @@ from martensite.data.dataset import Dataset
 from martensite.evaluation.adaptive import adapted, bare, steady, with_naive
 from martensite.evaluation.answers import answered, try_out
 from martensite.evaluation.beside import gather_surrogates, look_beside
-from martensite.evaluation.canaries import sing, singing
+from martensite.evaluation.canaries import sing, singing, unsung
 from martensite.evaluation.canary import Canary
 from martensite.evaluation.diagnostics import Evidence, check_all
 from martensite.evaluation.diagnostics.training_mode import in_training
@@ -139,7 +139,12 @@ def evaluate(
         save_examples(examples, shown.pairs(model, clean.logits), identity(model), data.digest)
     steady(model, derive(seed, "evaluate/checks"))  # what is read from the store draws nothing
     evidence = Evidence(model, data, threat, tally, clean.logits[: len(data)], training, seed, certified)
-    findings = (*singing(canaries), *open_questions(clean), *check_all(evidence, clean.known[: len(data)]))
+    findings = (
+        *singing(canaries),
+        *open_questions(clean),
+        *check_all(evidence, clean.known[: len(data)]),
+        *(() if suite.canaries else unsung(threat.norm)),
+    )
     beside = look_beside(evidence, suite, asked_for, sources, records, engine, store, listener)
     timing = {"total": time.perf_counter() - started, **timing}
     report = summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)

@@ -43,8 +43,10 @@ class Adversarials:
         self.distance = torch.full((len(data),), torch.inf, dtype=torch.float64)
 
     def take(self, piece: Piece, measured: Measured) -> None:
-        """Look at what a piece brought; attacks beyond the ball, other norms and points of the curve have an eps of their own."""
-        if measured.adversarial is None or piece.job.role in ("curve", "norm") or not piece.job.method.ball:
+        """Look at what a piece brought; what lies beyond the ball, in another norm or at a larger eps, is none of this ball's."""
+        job = piece.job
+        beyond = job.role == "norm" or not job.method.ball or (job.role == "curve" and job.multiple > 1.0)
+        if measured.adversarial is None or beyond:
             return
         distance = measured.distance[measured.broken]
         rows = piece.rows[measured.broken]

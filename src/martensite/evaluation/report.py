@@ -56,7 +56,7 @@ class RobustnessReport(Report):
         canaries: How the suite did on built-in models with known answers.
         classes: Accuracy class by class. Empty in reports of older versions.
         minimal: Distances of the nearest adversarials; None in reports of older versions.
-        calibration: How far confidence is from accuracy; None for a model that was only queried, or gives probabilities.
+        calibration: How far confidence is from accuracy; None for a model that gives labels only, or hides its logits.
         traces: Loss over steps of the searches by projected ascent. Empty in reports of older versions.
         surrogates: Models that adversarials were made on to be judged on this one.
         transfer: How far adversarials made on this model and on the surrogates break one another.
@@ -118,6 +118,11 @@ class RobustnessReport(Report):
     def invalid(self) -> tuple[Diagnostic, ...]:
         """The diagnostics that stand against any verdict."""
         return tuple(one for one in self.diagnostics if one.severity == "invalid")
+
+    @property
+    def decided(self) -> Decision | None:
+        """The decision as it stands: INCONCLUSIVE while there is an invalid finding or a fault, whatever the samples say."""
+        return None if self.decision is None else self.decision.doubted(bool(self.invalid or self.errors))
 
 
 class CertificationReport(Report):

@@ -59,7 +59,7 @@ def summarise(
     points = {0.0: clean, threat.eps: worst}
     points |= {eps: Rate.of(tally.accuracy_at(eps), n) for eps in _levels(suite, fitted, tally, threat) if eps not in points}
     access: dict[Access, str] = {Access.GRADIENTS: "gradients", Access.SCORES: "scores", Access.DECISIONS: "decisions"}
-    return RobustnessReport.model_validate(
+    report = RobustnessReport.model_validate(
         {
             "model_digest": identity(model),
             "data": record(data),
@@ -95,6 +95,7 @@ def summarise(
             "timing": timing | {one.job.name: one.seconds for one in tally.own},
         }
     )
+    return report.model_copy(update={"decision": report.decided})
 
 
 def _traces(tally: Tally) -> Iterator[LossTrace]:
@@ -109,9 +110,14 @@ def _outputs(model: Model, logits: Tensor) -> tuple[str, ...]:
 
 
 def _calibration(evidence: Evidence) -> Calibration | None:
-    if evidence.model.access is not Access.GRADIENTS or probabilities(evidence.logits):
+    shares, tally = probabilities(evidence.logits), evidence.tally
+    if evidence.model.access is Access.SCORES:
+        sure = (evidence.logits if shares else evidence.logits.softmax(1)).amax(1)
+        known = tally.known
+        return Calibration(clean=expected_calibration_error(sure[known], tally.correct[known])) if bool(known.any()) else None
+    if evidence.model.access is not Access.GRADIENTS or shares:
         return None
-    clean, tally = evidence.logits.softmax(1).amax(1), evidence.tally
+    clean = evidence.logits.softmax(1).amax(1)
     measured = ~tally.error  # of a sample that could not be attacked nobody knows what the model would say
     if not bool(measured.any()):
         return None

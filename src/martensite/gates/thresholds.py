@@ -10,8 +10,10 @@ from martensite.core.config import Config
 from martensite.core.errors import DataError
 from martensite.evaluation.intervals import paired_difference
 from martensite.evaluation.report import Check, Rate, RobustnessReport, Verdict
+from martensite.evaluation.union import UnionReport
 
 Word = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+Measured = RobustnessReport | UnionReport
 
 
 def _judged(given: Mapping[str, Any], verdict: Verdict | None) -> Act:
@@ -37,12 +39,12 @@ class Thresholds(Config):
     max_robust_drop: float | None = Field(default=None, ge=0.0, le=1.0)
 
     @recorded("gate", _judged)
-    def judge(self, report: RobustnessReport, baseline: RobustnessReport | None = None) -> Verdict:
+    def judge(self, report: Measured, baseline: Measured | None = None) -> Verdict:
         """PASS, FAIL or INCONCLUSIVE, with a reason for every threshold.
 
         Args:
-            report: Of the model that is to go out.
-            baseline: Of the model before hardening, on the same samples and threat model.
+            report: Of the model that is to go out. Under several threat models robust means robust to all of them.
+            baseline: Of the model before hardening, on the same samples and threat models.
 
         Raises:
             DataError: the two reports aren't comparable, or a relative threshold has no baseline.
@@ -51,7 +53,7 @@ class Thresholds(Config):
         if self.min_clean_accuracy is not None:
             checks.append(_at_least("min_clean_accuracy", "clean accuracy", report.clean_accuracy, self.min_clean_accuracy))
         if self.min_robust_accuracy is not None:
-            name = f"robust accuracy ({report.threat})"
+            name = f"robust accuracy ({_threat(report)})"
             checks.append(_at_least("min_robust_accuracy", name, report.robust_accuracy, self.min_robust_accuracy))
         drops: tuple[tuple[str, Literal["clean", "robust"], float | None], ...] = (
             ("max_clean_drop", "clean", self.max_clean_drop),
@@ -105,10 +107,15 @@ def _at_least(name: str, what: str, rate: Rate, threshold: float) -> Check:
     return Check(name=name, verdict=word, reason=f"{what} is {rate} on {rate.n} samples: {how} {threshold:.1%}{more}")
 
 
-def _comparable(report: RobustnessReport, baseline: RobustnessReport | None) -> RobustnessReport:
+def _threat(report: Measured) -> str:
+    return f"all of {', '.join(report.threats)}" if isinstance(report, UnionReport) else str(report.threat)
+
+
+def _comparable(report: Measured, baseline: Measured | None) -> Measured:
     if baseline is None:
         raise DataError("no baseline report was given", "a relative threshold compares with one", "give --baseline REPORT")
-    ours, theirs = _subject(report), _subject(baseline)
+    named = not (report.suite_digest and baseline.suite_digest)  # older reports don't say what their suite was
+    ours, theirs = _subject(report, named), _subject(baseline, named)
     if differing := [name for name in ours if ours[name] != theirs[name]]:
         raise DataError(
             f"the two reports differ in {' and '.join(differing)}",
@@ -124,17 +131,16 @@ def _comparable(report: RobustnessReport, baseline: RobustnessReport | None) -> 
     return baseline
 
 
-def _subject(report: RobustnessReport) -> dict[str, Any]:
-    return {
-        "data": report.data.digest,
-        "threat model": report.threat,
-        "attacks": (report.suite, [row.attack for row in report.attacks]),
-    }
+def _subject(report: Measured, named: bool) -> dict[str, Any]:
+    if isinstance(report, UnionReport):
+        each = sorted((_subject(one, named) for one in report.reports), key=lambda one: str(one["threat model"]))
+        return {what: [one[what] for one in each] for what in each[0]} | {"data": report.data.digest}
+    # By the suite, not by what ran: of a defended model the same suite runs adaptive forms, and a naive attack beside them.
+    attacks = [row.attack for row in report.attacks] if named else report.suite_digest
+    return {"data": report.data.digest, "threat model": report.threat, "attacks": (report.suite, attacks)}
 
 
-def _difference(
-    first: RobustnessReport, second: RobustnessReport, kind: Literal["clean", "robust"]
-) -> tuple[float, float, float]:
+def _difference(first: Measured, second: Measured, kind: Literal["clean", "robust"]) -> tuple[float, float, float]:
     """95 % interval and value of (rate of the first) - (rate of the second), paired by sample."""
 
     def holds(outcome: str) -> bool:

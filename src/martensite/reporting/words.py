@@ -1,7 +1,9 @@
 """What the figures mean and what they don't, in plain words."""
 
+from martensite.evaluation.anytime import Decision
 from martensite.evaluation.calibration import Calibration
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport
+from martensite.evaluation.variation import Variation
 from martensite.reporting.formats import count, number, percent
 from martensite.threat import Constraints, ThreatModel
 
@@ -100,22 +102,37 @@ def certified_sentence(report: CertificationReport) -> str:
 
 def calibration_sentence(found: Calibration) -> str:
     """How far confidence is from accuracy, clean and under attack."""
+    under = "" if found.attacked is None else f" and by {100 * found.attacked:.1f} points under attack"
     return (
-        f"Confidence and accuracy differ by {100 * found.clean:.1f} points without an attack and by {100 * found.attacked:.1f} "
-        f"points under attack (expected calibration error over {found.bins} bins)."
+        f"Confidence and accuracy differ by {100 * found.clean:.1f} points without an attack{under} "
+        f"(expected calibration error over {found.bins} bins)."
     )
+
+
+def decision_sentence(decision: Decision) -> str:
+    """Whether robust accuracy is at least so much, and after how many samples that was said."""
+    return f"{decision.verdict}: at least {decision.at_least:.1%}, after {count(decision.samples)} samples"
+
+
+def variation_sentence(spread: Variation) -> str:
+    """How far robust accuracy depends on the seed of the attacks."""
+    deviation = "" if spread.deviation is None else f" +- {spread.deviation:.2%}"
+    return f"Over {len(spread.seeds)} seeds: {spread.mean:.1%}{deviation}; {spread.worst} withstand all of them."
+
+
+def access_sentence(access: str) -> str:
+    """What figures for a model that was only queried don't say; nothing of one whose gradients were there."""
+    return {
+        "scores": "The adversary saw scores only and had no gradients: one who has the weights may well do better.",
+        "decisions": "The adversary saw labels only: one who sees scores, or has the weights, may well do better.",
+    }.get(access, "")
 
 
 def limits(report: RobustnessReport) -> list[str]:
     """What the figures of an evaluation do not claim."""
     threat, rate = report.threat, report.robust_accuracy
-    seen = {
-        "gradients": [],
-        "scores": ["The adversary saw scores only and had no gradients: one who has the weights may well do better."],
-        "decisions": ["The adversary saw labels only: one who sees scores, or has the weights, may well do better."],
-    }[report.access]
     return [
-        *seen,
+        *filter(None, [access_sentence(report.access)]),
         f"Robust here means robust to this threat model ({norm_name(threat.norm)}, eps {eps_text(threat)}) and to nothing "
         "else: larger changes, other norms, rotations, blur or new kinds of data were not measured.",
         "Robust accuracy is measured by attacks, so it is an upper bound: a stronger attack can only lower it.",

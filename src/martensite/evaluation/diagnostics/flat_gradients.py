@@ -1,4 +1,4 @@
-"""Gradients that are exactly zero where the search begins: masked, or a saturated loss."""
+"""Gradients that are zero, or next to it, where the search begins: masked, or a saturated loss."""
 
 from martensite.attacks.trust import FLAT
 from martensite.evaluation.diagnostic import Diagnostic
@@ -18,7 +18,7 @@ def flat_gradients(evidence: Evidence) -> Diagnostic | None:
     return Diagnostic(
         name="flat_gradients",
         severity="invalid" if blind else "warning",
-        evidence="the gradient is exactly zero where the search began: "
+        evidence="the gradient is zero, or next to it, where the search began: "
         + ", ".join(f"{name} on {share:.0%}" for name, share in flat.items()),
         remedy="try the loss margin or dlr, an attack by scores such as square, or BPDA for a stage without a gradient",
     )
