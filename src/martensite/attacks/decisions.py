@@ -1,7 +1,8 @@
 """What decision-based attacks share: a start that is adversarial, the way to the boundary, and which side of it points lie on.
 
-Only `Oracle.labels` is asked. Each sample has its own number of queries left, and goes on until they are spent, whatever the
-others in its batch do.
+Nothing of a model's answer counts but whether the judge would call it a success: of labels, another one; where there are scores,
+another class that wins outright, for where classes tie the judge finds nothing. Each sample has its own number of queries left,
+and goes on until they are spent, whatever the others in its batch do.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from martensite.attacks.estimate import rounds
 from martensite.attacks.grid import Grid
 from martensite.attacks.linear import length
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.survivors import succeeded
 from martensite.core.rng import Streams
 from martensite.threat import ThreatModel
 from martensite.threat.ball import columns
@@ -173,6 +175,6 @@ class Decisions:
         return self.point
 
     def _decide(self, point: Tensor, rows: Tensor) -> Tensor:
-        labels = self._oracle.labels(point, rows)
+        answers = self._oracle.ballot(point, rows)
         self.left.index_add_(0, rows, torch.full_like(rows, -1))
-        return (labels == self._y[rows]) == (self._threat.goal == "targeted")
+        return succeeded(answers, self._y[rows], self._threat.goal)
