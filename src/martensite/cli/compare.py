@@ -58,6 +58,7 @@ def command(
     from martensite.core.files import write_text
     from martensite.evaluation import compare
     from martensite.reporting import junit_xml, markdown_summary, render_comparison
+    from martensite.reporting.words import access_sentence
 
     named, training = _named(reports)
     report = compare(named, training if any(cost is not None for cost in training.values()) else None)
@@ -76,6 +77,8 @@ def command(
         return 0
     show(robustness_table(*named.items()))
     show(comparison_table(report))
+    if said := access_sentence(report.reports[0].access):
+        show(said)
     if report.transfer is not None:
         show(transfer_table(report.transfer))
     if out is not None:

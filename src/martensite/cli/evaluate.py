@@ -10,6 +10,7 @@ from martensite.core.config import nearest
 from martensite.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from martensite.data import Dataset
     from martensite.evaluation import RobustnessReport, UnionReport
 
 NAME = "evaluate"
@@ -80,7 +81,8 @@ def command(
         float | None,
         typer.Option(
             metavar="FRACTION",
-            help="Stop when it is sure whether robust accuracy is at least this: exit code 0 or 1; 3 if samples run out.",
+            help="Stop when it is sure whether robust accuracy is at least this, under all threat models: exit code 0 or 1; 3 if "
+            "samples run out.",
             show_default=False,
         ),
     ] = None,
@@ -129,15 +131,7 @@ def command(
 ) -> int:
     """Measure a model's robustness with a suite of attacks."""
     from martensite.cli.defences import show_naive_and_honest
-    from martensite.cli.output import (
-        print_json,
-        robustness_table,
-        show_beside,
-        show_diagnostics,
-        show_errors,
-        show_union,
-        show_warnings,
-    )
+    from martensite.cli.output import print_json, robustness_table, show_beside, show_trust, show_union
     from martensite.cli.progress import Display, plain, show
     from martensite.cli.query_source import load_any, load_surrogates
     from martensite.cli.reference import check_unsigned, keep
@@ -153,7 +147,9 @@ def command(
         load_suite,
         restated,
         samples_for,
+        shortfall,
         union,
+        until_sure,
         varied,
     )
     from martensite.models import Classifier
@@ -181,13 +177,14 @@ def command(
             raise ConfigError(f"{option} was given with {len(stated)} threat models", "one file holds one's", "give one --threat")
     radii = None if certified is None else certified_radii(certified, inputs, stated[0])
     again = as_typed(context, LEFT_OUT)
-    with Display(quiet=json) as display:
+
+    def measure(chosen_samples: "Dataset") -> list[RobustnessReport]:
         reports = []
         for threat, folder in zip(stated, _folders(out, len(stated)), strict=True):
             runs = [
                 evaluate(
                     measured,
-                    inputs,
+                    chosen_samples,
                     threat,
                     chosen,
                     seed=number,
@@ -197,16 +194,27 @@ def command(
                     examples=None if folder is None or number > seed else folder / EXAMPLES,
                     certified=radii,
                     surrogates=sources,
-                    at_least=at_least,
+                    at_least=at_least if len(stated) == 1 else None,  # of several it is about the union
                     adaptive=not naive,
                     listener=display,
                 )
                 for number in range(seed, seed + seeds)
             ]
-            report = (varied(runs) if seeds > 1 else runs[0]).model_copy(update={"command": again})
-            reports.append(restated(report, "wilson") if interval == "wilson" else report)
-    joined = reports[0] if len(reports) == 1 else union(reports)
-    whole: RobustnessReport | UnionReport = restated(joined, "wilson") if interval == "wilson" else joined
+            reports.append((varied(runs) if seeds > 1 else runs[0]).model_copy(update={"command": again}))
+        return reports
+
+    whole: RobustnessReport | UnionReport
+    with Display(quiet=json) as display:
+        if len(stated) == 1:
+            whole = measure(inputs)[0]
+        else:
+            whole = union(measure(inputs)) if at_least is None else until_sure(measure, inputs, at_least, seed)
+    whole = restated(whole, "wilson") if interval == "wilson" else whole
+    reports = list(whole.reports) if isinstance(whole, UnionReport) else [whole]
+    if half_width is not None and wanted is not None and len(inputs) < wanted:
+        missed = [shortfall(half_width, len(inputs), one.robust_accuracy) for one in reports]
+        reports = [one.model_copy(update={"warnings": (*one.warnings, text)}) for one, text in zip(reports, missed, strict=True)]
+        whole = whole.model_copy(update={"reports": tuple(reports)}) if isinstance(whole, UnionReport) else reports[0]
     if markdown is not None:
         write_text(markdown, markdown_summary(whole))
     if junit is not None:
@@ -214,21 +222,15 @@ def command(
     pages = [] if out is None else _leave(out, whole, reports)
     if reference and isinstance(measured, Classifier):  # as every bundle gives one
         keep(Path(model), measured, inputs, seed)
-    code = max(_exit_code(report) for report in reports)
+    code = 0 if whole.decided is None else EXIT_CODES[whole.decided.verdict]
     if json:
         print_json(whole.model_dump(mode="json"))
         return code
-    if half_width is not None and wanted is not None and len(inputs) < wanted:
-        show_warnings((f"intervals of +-{half_width:g} need {wanted:,} samples, and there are {len(inputs):,}",))
     for report in reports:
         show(robustness_table((model, report)))
         show_naive_and_honest(report)
         show_beside(report)
-        show_errors(report.errors)
-        show_warnings(report.warnings)
-        show_diagnostics(report)
-        if report.decision:
-            show(f"{report.decision.verdict}: at least {report.decision.at_least:.1%}, after {report.decision.samples:,} samples")
+        show_trust(report)
         if report.left_out:
             show(plain(f"Not run: {'; '.join(report.left_out)}."))
     if isinstance(whole, UnionReport):
@@ -236,13 +238,6 @@ def command(
     for page in pages:
         show(f"Report: {plain(page)}")
     return code
-
-
-def _exit_code(report: "RobustnessReport") -> int:
-    """0 but where a decision was asked for; one that an invalid finding stands against is none."""
-    if report.decision is None:
-        return 0
-    return EXIT_CODES["INCONCLUSIVE" if report.invalid or report.errors else report.decision.verdict]
 
 
 def _folders(out: Path | None, n: int) -> list[Path | None]:

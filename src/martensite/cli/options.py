@@ -144,8 +144,10 @@ def threat_models(
 
     Raises:
         ThreatError: none is stated, or in two ways.
-        ConfigError: one that can't be read.
+        ConfigError: one that can't be read, or is there twice.
     """
+    from martensite.evaluation.several import check_different
+
     if not stated:
         return [threat_model(norm, eps, rules, bundled, box)]
     if norm is not None or eps is not None:
@@ -155,7 +157,9 @@ def threat_models(
     pairs = [one.partition(":") for one in stated]
     if bad := next((one for one, (_, colon, _) in zip(stated, pairs, strict=True) if not colon), None):
         raise ConfigError(f"--threat {bad}", "it is NORM:EPS", "e.g. --threat linf:8/255")
-    return [threat_model(name, radius, rules, bundled, box) for name, _, radius in pairs]
+    found = [threat_model(name, radius, rules, bundled, box) for name, _, radius in pairs]
+    check_different(found)
+    return found
 
 
 def parameters(kind: str, settings: list[str]) -> dict[str, Any]:

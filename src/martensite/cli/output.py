@@ -12,6 +12,7 @@ from martensite.evaluation.report import CertificationReport, Rate, RobustnessRe
 from martensite.evaluation.sandwich import SandwichReport
 from martensite.evaluation.transferability import TransferMatrix
 from martensite.evaluation.union import UnionReport
+from martensite.reporting.words import access_sentence, decision_sentence, variation_sentence
 
 if TYPE_CHECKING:
     from martensite.training.sweep import SweepResult
@@ -57,6 +58,17 @@ def show_diagnostics(report: RobustnessReport) -> None:
         show("[red]INCONCLUSIVE[/]: while an invalid finding stands, these figures decide nothing.")
 
 
+def show_trust(report: RobustnessReport) -> None:
+    """All that bears on how far the figures can be trusted, and what was decided by them."""
+    if report.access != "gradients":
+        show(access_sentence(report.access))
+    show_errors(report.errors)
+    show_warnings(report.warnings)
+    show_diagnostics(report)
+    if report.decided is not None:
+        show(decision_sentence(report.decided))
+
+
 def show_beside(report: RobustnessReport) -> None:
     """What was measured beside the attacks: surrogates, seeds, corruptions, CLEVER, other norms."""
     for one in report.surrogates:
@@ -74,8 +86,7 @@ def show_beside(report: RobustnessReport) -> None:
         n, radius = len(report.clever.scores), report.clever.radius
         show(f"CLEVER on {n} samples: median {report.clever.median:.4g}, within a radius of {radius:.4g}; an estimate, no bound.")
     if report.variation is not None and report.variation.deviation is not None:
-        spread, n = report.variation, len(report.variation.seeds)
-        show(f"Over {n} seeds: {spread.mean:.1%} +- {spread.deviation:.2%}; {spread.worst} withstand all of them.")
+        show(variation_sentence(report.variation))
 
 
 def transfer_table(matrix: TransferMatrix) -> Table:
@@ -98,6 +109,8 @@ def _worst(found: CorruptionError) -> str:
 def show_union(report: UnionReport) -> None:
     """The worst of several threat models, sample by sample."""
     show(f"[bold]Union of {len(report.reports)} threat models: {report.union_accuracy}[/] withstand all of them.")
+    if report.decided is not None:
+        show(f"{decision_sentence(report.decided)}, of all threat models together")
 
 
 def comparison_table(report: ComparisonReport) -> Table:

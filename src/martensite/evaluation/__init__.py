@@ -11,15 +11,16 @@ from martensite.evaluation.diagnostic import Diagnostic
 from martensite.evaluation.evaluate import evaluate
 from martensite.evaluation.intervals import clopper_pearson, paired_difference, wilson
 from martensite.evaluation.paired import difference, holm, mcnemar
-from martensite.evaluation.planner import samples_for
+from martensite.evaluation.planner import samples_for, shortfall
 from martensite.evaluation.report import CertificationReport, Rate, RobustnessReport, RunReport, Verdict
 from martensite.evaluation.restate import restated
 from martensite.evaluation.sandwich import SandwichReport, sandwich
 from martensite.evaluation.seeds import variation, varied
+from martensite.evaluation.several import check_different, evaluate_union, until_sure
 from martensite.evaluation.suite import Suite, load_suite
 from martensite.evaluation.surrogate import Distillation, distil
 from martensite.evaluation.transferability import TransferMatrix, transfer_matrix
-from martensite.evaluation.union import UnionReport, evaluate_union, union
+from martensite.evaluation.union import UnionReport, union
 from martensite.evaluation.variation import Variation
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Variation",
     "Verdict",
     "anytime_rate",
+    "check_different",
     "clever",
     "clopper_pearson",
     "compare",
@@ -57,9 +59,11 @@ __all__ = [
     "restated",
     "samples_for",
     "sandwich",
+    "shortfall",
     "summarise_certificates",
     "transfer_matrix",
     "union",
+    "until_sure",
     "variation",
     "varied",
     "wilson",

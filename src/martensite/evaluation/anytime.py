@@ -6,7 +6,7 @@ confidence, so that a run may stop as soon as it has seen enough; Clopper and Pe
 """
 
 from math import log
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -22,7 +22,8 @@ class Decision(Config):
 
     Attributes:
         at_least: The threshold.
-        verdict: PASS or FAIL as soon as either is certain enough, INCONCLUSIVE if the samples ran out before.
+        verdict: PASS or FAIL as soon as either is certain enough, INCONCLUSIVE if the samples ran out before, or while what was
+            found makes the figures decide nothing.
         alpha: Chance of a wrong PASS, and of a wrong FAIL, over all looks there could be.
         samples: That were looked at.
         available: That there were.
@@ -33,6 +34,10 @@ class Decision(Config):
     alpha: float
     samples: int
     available: int
+
+    def doubted(self, doubt: bool) -> Self:
+        """The same, INCONCLUSIVE where there is such a doubt."""
+        return self.model_copy(update={"verdict": "INCONCLUSIVE"}) if doubt else self
 
 
 def decide(count: int, n: int, at_least: float, alpha: float = 0.025) -> Literal["PASS", "FAIL", "INCONCLUSIVE"]:

@@ -2,6 +2,7 @@
 
 from martensite.core.errors import ConfigError
 from martensite.evaluation.intervals import clopper_pearson
+from martensite.evaluation.rate import Rate
 
 MOST = 10_000_000
 
@@ -30,3 +31,18 @@ def samples_for(half_width: float, confidence: float = 0.95) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if wide(middle) else (low, middle)
     return high
+
+
+def shortfall(half_width: float, available: int, rate: Rate) -> str:
+    """What to say of a rate whose interval should be +-``half_width``, where too few samples were there.
+
+    Args:
+        half_width: That was asked for.
+        available: Samples that there were.
+        rate: What was measured on them.
+    """
+    reached = 100 * (rate.high - rate.low) / 2
+    return (
+        f"intervals of +-{half_width:g} need {samples_for(half_width):,} samples, and there are {available:,}: "
+        f"that of robust accuracy is +-{reached:.1f} points"
+    )

@@ -35,6 +35,8 @@ def junit_xml(report: RobustnessReport | UnionReport | ComparisonReport, verdict
     cases += [(f"{name}: {case}", word, reason) for name, one in named for case, word, reason in _cases(one)]
     if isinstance(report, ComparisonReport):
         cases += _against_the_first(report)
+    else:
+        cases += [(f"all threat models: {case}", word, reason) for case, word, reason in _decided(report)]
     return _suite(report.reports[0], cases)
 
 
@@ -70,9 +72,7 @@ def _suite(report: RobustnessReport, cases: Sequence[Case]) -> str:
 
 
 def _cases(report: RobustnessReport) -> Iterator[Case]:
-    if report.decision is not None:
-        seen = f"after {report.decision.samples} of {report.decision.available} samples"
-        yield f"at least {report.decision.at_least:.1%} robust", report.decision.verdict, seen
+    yield from _decided(report)
     lost = report.outcomes.count("error")
     yield "measured", "INCONCLUSIVE" if lost else "PASS", f"{lost} of {report.data.n} samples could not be attacked"
     for canary in report.canaries:
@@ -80,8 +80,16 @@ def _cases(report: RobustnessReport) -> Iterator[Case]:
         yield f"canary {canary.name}", "PASS" if canary.passed else "INCONCLUSIVE", known
     for one in report.diagnostics:
         yield one.name, "INCONCLUSIVE" if one.severity == "invalid" else "PASS", f"{one.severity}: {one.evidence}; {one.remedy}"
+    for warning in report.warnings:
+        yield "warning", "PASS", warning
     for error in report.errors:
         yield "sound", "INCONCLUSIVE", error
+
+
+def _decided(report: RobustnessReport | UnionReport) -> Iterator[Case]:
+    if report.decided is not None:
+        seen = f"after {report.decided.samples} of {report.decided.available} samples"
+        yield f"at least {report.decided.at_least:.1%} robust", report.decided.verdict, seen
 
 
 def _clean(text: str) -> str:

@@ -2,11 +2,12 @@
 
 import re
 
+from martensite.evaluation.anytime import Decision
 from martensite.evaluation.compare import ComparisonReport
 from martensite.evaluation.report import Rate, RobustnessReport
 from martensite.evaluation.union import UnionReport
 from martensite.reporting.formats import MINUS, count, interval, p_value, percent, points
-from martensite.reporting.words import robust_sentence
+from martensite.reporting.words import access_sentence, decision_sentence, robust_sentence, variation_sentence
 
 MARKS = {"invalid": "**invalid**", "warning": "warning", "note": "note"}
 
@@ -28,7 +29,8 @@ def _union(report: UnionReport) -> str:
     table += [_row(name, rate, note) for name, rate, note in [*rows, ("**all of them**", report.union_accuracy, "")]]
     threats = f"{len(report.reports)} threat models"
     head = f"### {percent(report.union_accuracy.value)} robust to all of {threats} ({_text(first.data.name)})"
-    return "\n\n".join([head, "\n".join(table), *(_evaluation(one, "####") for one in report.reports)])
+    decided = [] if report.decided is None else [f"{_decided(report.decided)}, of all threat models together."]
+    return "\n\n".join([head, *decided, "\n".join(table), *(_evaluation(one, "####") for one in report.reports)])
 
 
 def _comparison(report: ComparisonReport) -> str:
@@ -48,6 +50,7 @@ def _comparison(report: ComparisonReport) -> str:
         f"### {len(report.names)} models compared ({_text(first.data.name)}, {_text(str(first.threat))})",
         "\n".join(models),
         "\n".join(tests),
+        *filter(None, [access_sentence(first.access)]),
         f"Differences are in points, paired by sample, with 95 % intervals; p is McNemar's, corrected for {len(report.pairs)} "
         f"pair{'s' * (len(report.pairs) > 1)}. Suite {_text(first.suite)}, {count(first.data.n)} samples, seed {first.seed}.",
     ]) + "\n"  # fmt: skip
@@ -73,16 +76,25 @@ def _evaluation(report: RobustnessReport, level: str = "###") -> str:
     findings = [
         f"- {MARKS[one.severity]} {_text(one.name)}: {_text(one.evidence)}. {_text(one.remedy)}." for one in report.diagnostics
     ]
+    findings += [f"- warning: {_text(warning)}" for warning in report.warnings]
     findings += [f"- **invalid** {_text(error)}" for error in report.errors]
     parts = [
         head + stand,
+        "" if report.decided is None else f"{_decided(report.decided)}.",
         robust_sentence(report, "the model"),
+        access_sentence(report.access),
         "\n".join(table),
+        "" if report.variation is None else variation_sentence(report.variation),
         "\n".join(findings),
         f"Suite {_text(report.suite)}, {count(report.data.n)} samples, seed {report.seed}, adversary with {report.access}, "
         f"model `{_text(report.model_digest[:19])}`, martensite {_text(report.environment.martensite)}.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _decided(decision: Decision) -> str:
+    word, _, rest = decision_sentence(decision).partition(":")
+    return f"**{word}**:{rest}"
 
 
 def _row(name: str, rate: Rate, note: str) -> str:

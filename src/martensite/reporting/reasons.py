@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from martensite.evaluation.report import RobustnessReport
+from martensite.evaluation.union import UnionReport
 from martensite.reporting.formats import count, p_value, percent
 from martensite.reporting.words import check_name, sentence
 
@@ -23,7 +24,7 @@ class Reason:
 def reasons(report: RobustnessReport) -> list[Reason]:
     """What a reader has to know before the first figure."""
     return [
-        *_decision(report),
+        *decided(report),
         *_trust(report),
         *_defence(report),
         *_strongest(report),
@@ -32,14 +33,18 @@ def reasons(report: RobustnessReport) -> list[Reason]:
     ]
 
 
-def _decision(report: RobustnessReport) -> Iterator[Reason]:
-    if report.decision is not None:
-        yield Reason(
-            report.decision.verdict,
-            f"At least {percent(report.decision.at_least)} robust",
-            f"Decided after {count(report.decision.samples)} of {count(report.decision.available)} samples; the interval holds "
-            "however the run came to stop.",
-        )
+def decided(report: RobustnessReport | UnionReport) -> Iterator[Reason]:
+    """What the run was to decide."""
+    if report.decided is None:
+        return
+    seen = f"after {count(report.decided.samples)} of {count(report.decided.available)} samples"
+    if report.invalid or report.errors:
+        text = f"Stopped {seen}; nothing is decided while a finding that makes the figures invalid stands."
+    elif report.decided.verdict == "INCONCLUSIVE":
+        text = f"Undecided {seen}; the interval holds however the run came to stop."
+    else:
+        text = f"Decided {seen}; the interval holds however the run came to stop."
+    yield Reason(report.decided.verdict, f"At least {percent(report.decided.at_least)} robust", text)
 
 
 def _trust(report: RobustnessReport) -> Iterator[Reason]:

@@ -9,7 +9,7 @@ from martensite.reporting.commands import evaluate_command
 from martensite.reporting.gallery import gallery
 from martensite.reporting.html import Model, view
 from martensite.reporting.page import Panel, Tab, environment, panels, render_page
-from martensite.reporting.reasons import Reason, reasons
+from martensite.reporting.reasons import Reason, decided, reasons
 from martensite.reporting.words import eps_text, norm_name
 
 EACH = (
@@ -36,7 +36,7 @@ def render_union(report: UnionReport, pairs: Sequence[Sequence[Pair]] = ()) -> s
     context = whole | {
         "union": report,
         "alone": _alone(report),
-        "invalid": any(one.invalid or one.errors for one in report.reports),
+        "invalid": bool(report.invalid or report.errors),
         "why": list(_why(report)),
         "command": evaluate_command(report.reports),
     }
@@ -67,7 +67,8 @@ def _alone(report: UnionReport) -> list[int]:
 
 
 def _why(report: UnionReport) -> Iterator[tuple[str, Reason]]:
-    """What bears on trust, with the threat model that it is about."""
+    """What was decided, and what bears on trust, with the threat model that it is about."""
+    yield from (("all of them", reason) for reason in decided(report))
     for one in report.reports:
         for reason in reasons(one):
             if reason.mark in URGENT:
