@@ -79,9 +79,9 @@ def command(
 ) -> int:
     """Judge a report by thresholds, or a bundle by signed evidence: exit code 0 for PASS, 1 for FAIL, 3 for INCONCLUSIVE."""
     from martensite.cli.output import print_json, show_verdict
-    from martensite.cli.report_source import load_report
+    from martensite.cli.report_source import load_judged
     from martensite.core.errors import ConfigError
-    from martensite.evaluation import RobustnessReport, RunReport
+    from martensite.evaluation import RunReport
     from martensite.gates import Thresholds
 
     given = {
@@ -110,13 +110,13 @@ def command(
             "no threshold was given", "a gate needs at least one", "give --min-robust-accuracy 0.5, or --policy FILE"
         )
     thresholds = Thresholds.from_yaml(policy) if policy is not None else Thresholds.parse(given)
-    judged, before = load_report(report), None if baseline is None else load_report(baseline)
+    judged, before = load_judged(report), None if baseline is None else load_judged(baseline)
     if isinstance(judged, RunReport):
         before = before or judged.baseline
         judged = judged.hardened
     if isinstance(before, RunReport):
         before = before.baseline
-    verdict = thresholds.judge(judged, before if isinstance(before, RobustnessReport) else None)
+    verdict = thresholds.judge(judged, before)
     if json:
         print_json(verdict.model_dump(mode="json"))
     else:

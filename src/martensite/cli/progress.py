@@ -85,6 +85,11 @@ def show(text: object) -> None:
     Console(file=sys.stdout, highlight=False, emoji=False).print(text, soft_wrap=isinstance(text, str))
 
 
+def warn(text: object) -> None:
+    """Say on stderr what a person should know and no program reads, also beside ``--json``."""
+    Console(file=sys.stderr, highlight=False, emoji=False).print(f"[yellow]warning[/] {plain(text)}", soft_wrap=True)
+
+
 def plain(text: object) -> str:
     """Text in which square brackets are no markup."""
     return escape(str(text))

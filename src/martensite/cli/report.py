@@ -1,7 +1,6 @@
 """martensite report: report.json as a page."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -81,7 +80,7 @@ def command(
 
 def _show(report: "AnyReport") -> None:
     """The table of a report of any kind."""
-    from martensite.cli.output import comparison_table, robustness_table, show_certificates, show_union
+    from martensite.cli.output import comparison_table, robustness_table, show_certificates, show_trust, show_union
     from martensite.cli.progress import show
     from martensite.evaluation import CertificationReport, ComparisonReport, RunReport, UnionReport
 
@@ -90,6 +89,7 @@ def _show(report: "AnyReport") -> None:
     elif isinstance(report, UnionReport):
         for one in report.reports:
             show(robustness_table((str(one.threat), one)))
+            show_trust(one)
         show_union(report)
     elif isinstance(report, ComparisonReport):
         show(robustness_table(*zip(report.names, report.reports, strict=True)))
@@ -98,35 +98,52 @@ def _show(report: "AnyReport") -> None:
         show(robustness_table(("baseline", report.baseline), ("hardened", report.hardened)))
     else:
         show(robustness_table(("model", report)))
+        show_trust(report)
 
 
 def _index(folder: Path, out: Path | None, json: bool) -> int:
-    """The leaderboard of a folder, of evaluations and of the models of runs; other reports are left out."""
+    """The leaderboard of a folder, of evaluations and of the models of runs; other kinds of report have no place on it."""
     from martensite.cli import output
-    from martensite.cli.progress import plain, show
+    from martensite.cli.progress import plain, show, warn
     from martensite.cli.report_source import load_any_report
     from martensite.core.files import write_text
-    from martensite.evaluation import RobustnessReport, RunReport
+    from martensite.evaluation import RobustnessReport, RunReport, UnionReport
     from martensite.reporting import render_leaderboard
 
     page = out or folder / "index.html"
-    found: dict[str, RobustnessReport] = {}
+    found: dict[str, RobustnessReport | UnionReport] = {}
     links: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
     for file in sorted(folder.rglob("report.json")):
-        with suppress(ArtifactError):
-            loaded, name = load_any_report(file), str(file.parent.relative_to(folder))
-            if isinstance(loaded, RunReport):
-                entries = {f"{name}: baseline": loaded.baseline, f"{name}: hardened": loaded.hardened}
-            else:
-                entries = {name: loaded} if isinstance(loaded, RobustnessReport) else {}
-            found |= entries
-            if file.with_name("report.html").is_file():
-                links |= dict.fromkeys(entries, quote(os.path.relpath(file.with_name("report.html"), page.parent)))
+        try:
+            loaded, name = load_any_report(file), _name(file.parent, folder)
+        except ArtifactError as error:
+            unreadable[str(file.relative_to(folder))] = str(error)
+            warn(f"left out: {error}")
+            continue
+        if isinstance(loaded, RunReport):
+            entries: dict[str, RobustnessReport | UnionReport] = {
+                f"{name}: baseline": loaded.baseline,
+                f"{name}: hardened": loaded.hardened,
+            }
+        else:
+            entries = {name: loaded} if isinstance(loaded, RobustnessReport | UnionReport) else {}
+        found |= entries
+        if file.with_name("report.html").is_file():
+            links |= dict.fromkeys(entries, quote(os.path.relpath(file.with_name("report.html"), page.parent)))
     if not found:
         raise ArtifactError(f"{folder} holds no report.json of an evaluation", remedy="write some with evaluate --out")
-    write_text(page, render_leaderboard(found, links))
+    write_text(page, render_leaderboard(found, links, unreadable))
     if json:
-        output.print_json({"index": str(page), "reports": sorted(found)})
+        output.print_json({"index": str(page), "reports": sorted(found), "unreadable": unreadable})
     else:
         show(f"Leaderboard of {len(found)} reports: {plain(page)}")
     return 0
+
+
+def _name(place: Path, folder: Path) -> str:
+    """What the leaderboard calls the reports that lie there: by the way from its folder, in the folder itself by its name."""
+    if place != folder:
+        return str(place.relative_to(folder))
+    own = folder.resolve().name or str(folder.resolve())
+    return own if not (folder / own / "report.json").is_file() else str(folder.resolve())

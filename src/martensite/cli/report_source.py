@@ -30,9 +30,25 @@ def load_report(path: Path) -> RobustnessReport | RunReport:
         ArtifactError: missing, or another kind of report, or none.
     """
     found = load_any_report(path)
+    if isinstance(found, UnionReport):
+        raise ArtifactError(
+            f"{path} is a report under {len(found.reports)} threat models",
+            "the report of a single threat model is needed here",
+            f"give one of those that evaluate left beside it: threat-1 to threat-{len(found.reports)}",
+        )
     if not isinstance(found, RobustnessReport | RunReport):
         raise ArtifactError(f"{path} is a {type(found).__name__}", "a report of evaluate or run is needed", "give one of these")
     return found
+
+
+def load_judged(path: Path) -> RobustnessReport | RunReport | UnionReport:
+    """The report of an evaluation, under one threat model or several, or of a run: what a gate can judge.
+
+    Raises:
+        ArtifactError: missing, or another kind of report, or none.
+    """
+    found = load_any_report(path)
+    return found if isinstance(found, UnionReport) else load_report(path)
 
 
 def load_any_report(path: Path) -> AnyReport:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from martensite.evaluation.report import Rate, RobustnessReport
+from martensite.evaluation.union import UnionReport
 
 MINUS = "\N{MINUS SIGN}"
 TO = "\N{EN DASH}"
@@ -58,8 +59,10 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def cost(report: RobustnessReport) -> int:
-    """Passes of either kind, times samples, that all attacks spent."""
+def cost(report: RobustnessReport | UnionReport) -> int:
+    """Passes of either kind, times samples, that all attacks spent, under all threat models."""
+    if isinstance(report, UnionReport):
+        return sum(map(cost, report.reports))
     return sum(row.forwards + row.backwards for row in report.attacks)
 
 

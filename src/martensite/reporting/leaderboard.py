@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from martensite.evaluation.report import Environment, RobustnessReport
+from martensite.evaluation.union import UnionReport
 from martensite.reporting.formats import cost
 from martensite.reporting.page import Tab, render_page
 
 MOST = 500  # reports on the page: in four orders they take less than 2 MiB
 
-Entry = tuple[str, RobustnessReport]
+Measured = RobustnessReport | UnionReport
+Entry = tuple[str, Measured]
 ORDERS: dict[str, Callable[[Entry], tuple[float | str, ...]]] = {
     "robust": lambda entry: (-entry[1].robust_accuracy.value, entry[0]),
     "clean": lambda entry: (-entry[1].clean_accuracy.value, entry[0]),
@@ -34,23 +36,27 @@ class Board:
     orders: dict[str, list[Entry]]
 
 
-def boards(reports: Mapping[str, RobustnessReport]) -> list[Board]:
+def boards(reports: Mapping[str, Measured]) -> list[Board]:
     """Group reports by samples, threat model, suite and access; the groups by their titles."""
     groups: dict[tuple[str, str], list[Entry]] = {}
     for name, report in reports.items():
-        title = f"{report.data.name}, {report.data.split}, n = {report.data.n}: {report.threat}, suite {report.suite}"
+        threat = f"all of {', '.join(report.threats)}" if isinstance(report, UnionReport) else str(report.threat)
+        title = f"{report.data.name}, {report.data.split}, n = {report.data.n}: {threat}, suite {report.suite}"
         if report.access != "gradients":
             title += f", adversary with {report.access} only"
         groups.setdefault((title, report.data.digest), []).append((name, report))
     return [Board(title, _sorted(entries)) for (title, _), entries in sorted(groups.items(), key=lambda group: group[0])]
 
 
-def render_leaderboard(reports: Mapping[str, RobustnessReport], links: Mapping[str, str] | None = None) -> str:
+def render_leaderboard(
+    reports: Mapping[str, Measured], links: Mapping[str, str] | None = None, unreadable: Mapping[str, str] | None = None
+) -> str:
     """A whole HTML document, that asks nothing of the network.
 
     Args:
         reports: By the names that the page shows, such as paths.
         links: Addresses of the reports' own pages, relative to this one, by the same names.
+        unreadable: Files that should be reports and could not be read, with the reason.
     """
     ranked = sorted(reports.items(), key=ORDERS["robust"])
     return render_page(
@@ -61,6 +67,7 @@ def render_leaderboard(reports: Mapping[str, RobustnessReport], links: Mapping[s
         boards=boards(dict(ranked[:MOST])),
         orders=list(ORDERS),
         links=links or {},
+        unreadable=unreadable or {},
         total=len(reports),
         left_out=max(len(reports) - MOST, 0),
     )
