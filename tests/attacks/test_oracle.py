@@ -1,11 +1,14 @@
 """The oracle: right gradients, right counts, and nobody's tensor touched."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from martensite.attacks import Budget, Oracle
 from martensite.attacks.budget import Ledger
+from martensite.attacks.finite import mended
 from martensite.attacks.losses import ascend
 from martensite.core.errors import AccessError, BudgetError, ModelError
 from martensite.models import Access, Classifier, undisturbed
@@ -23,6 +26,29 @@ def test_gradients_are_each_samples_own():
     assert torch.equal(logits, model(x).detach())
     # d ce / d x = W^T (softmax - one-hot)
     torch.testing.assert_close(gradient, (logits.softmax(1) - torch.eye(3, dtype=torch.float64)[y]) @ weight)
+
+
+def test_entries_that_are_no_numbers_are_mended_and_counted():
+    class Root(nn.Module):
+        def forward(self, x):
+            return torch.stack([x[:, 0].sqrt() - x[:, 1], (-x[:, 2]).exp() - (x[:, 3] * 0.0).sqrt()], 1)
+
+    oracle = Oracle(Classifier(Root(), 2))
+    x = torch.tensor([[0.0, 0.5, 0.0, 0.5], [0.25, 0.5, 0.0, 0.0], [0.0, 0.5, 0.5, 0.5]])
+    # -1 / (2 sqrt x_0), 1, -exp(-x_2), NaN
+    slopes = torch.tensor([[-1.0, 1.0, -1.0, 0.0], [-1.0, 1.0, -1.0, 0.0], [-1.0, 1.0, -math.exp(-0.5), 0.0]])
+    _, gradient = oracle.gradient(x, lambda logits: logits[:, 1] - logits[:, 0])
+    torch.testing.assert_close(gradient, slopes)
+    assert oracle.odd == 3
+    _, gradients = oracle.jacobian(x, lambda logits: logits[:, 1:] - logits[:, :1])
+    torch.testing.assert_close(next(gradients), slopes)
+    assert oracle.odd == 6
+    _, gradient = oracle.gradient(x[:1], lambda logits: logits[:, 0] - logits[:, 0].detach())
+    assert gradient[0].tolist() == [1.0, -1.0, 0.0, 0.0]
+    assert oracle.odd == 7
+    large = torch.full((2, 4), 3e38)  # their sum overflows, and all is well
+    assert torch.equal(mended(large)[0], large)
+    assert mended(large)[1] == 0
 
 
 def test_counts():

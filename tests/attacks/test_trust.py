@@ -6,7 +6,26 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import APGD, FGSM, PGD, Attack, HopSkipJump, Square, attack
+from martensite.attacks import (
+    APGD,
+    CW,
+    DDN,
+    EAD,
+    FAB,
+    FGSM,
+    FMN,
+    JSMA,
+    MIFGSM,
+    PGD,
+    Attack,
+    BrendelBethge,
+    DeepFool,
+    HopSkipJump,
+    SigmaZero,
+    Square,
+    SuperDeepFool,
+    attack,
+)
 from martensite.models import Access, Classifier
 from martensite.threat import ThreatModel
 
@@ -47,6 +66,33 @@ def test_probabilities_are_noticed(x):
 def test_attacks_without_a_gradient_may_have_probabilities(x):
     for method in (Square(queries=5), HopSkipJump(queries=50)):
         assert run(method, network(nn.Softmax(1)), x).warnings == ()
+
+
+class Root(nn.Module):
+    def forward(self, x):
+        return x.sqrt()
+
+
+@pytest.mark.parametrize(
+    ("method", "norm"),
+    [
+        *((method, "linf") for method in (PGD(steps=5), APGD(steps=10), MIFGSM(), FMN(steps=30), FAB(steps=10))),
+        *((method, "l2") for method in (PGD(steps=5), APGD(steps=10), FAB(steps=10), DeepFool(), SuperDeepFool(), DDN(steps=30))),
+        *((method, "l2") for method in (CW(steps=30, search_steps=4), BrendelBethge(steps=30), FMN(steps=30))),
+        (EAD(steps=30, search_steps=4), "l1"),
+        *((method, "l0") for method in (JSMA(), SigmaZero(steps=50))),
+    ],
+    ids=lambda one: getattr(one, "kind", one),
+)
+def test_a_search_gets_over_slopes_that_are_infinite_and_says_so(x, method, norm):
+    """A root at black features: where x is 0 its slope is infinite, and one step along it used to be many a search's last."""
+    x[torch.rand(x.shape, generator=torch.Generator().manual_seed(2)) < 0.4] = 0.0
+    model = Classifier(nn.Sequential(Root(), network().net), 3)
+    threat = ThreatModel(norm=norm, eps={"linf": 0.3, "l2": 0.7, "l1": 1.5, "l0": 4}[norm])
+    result = attack(method, model, x, model(x).argmax(1), threat)
+    assert not result.error.any(), result.messages
+    assert result.success.float().mean() > 0.5
+    assert "NaN or infinite entries" in result.warnings[0]
 
 
 def test_saturated_logits_are_noticed(x):

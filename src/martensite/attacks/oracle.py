@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from martensite.attacks.account import Account
 from martensite.attacks.budget import Budget, Ledger
+from martensite.attacks.finite import mended
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.attacks.passes import Passes, widened
@@ -44,6 +45,7 @@ class Oracle:
         claimed: (n,) bool: samples whose search ended in what it took for a success.
         flat: Samples whose first gradient in a batch was zero, or next to it: see `slopes.flat_gradients`.
         seen: Samples whose first gradient in a batch was looked at.
+        odd: Gradients, one a sample and pass, that held NaN or infinities: see `finite.mended`.
         recorder: Notes the loss of every gradient that is asked for; None: nobody does.
     """
 
@@ -57,7 +59,7 @@ class Oracle:
         self.model, self.until_broken = model, until_broken
         self._passes, self._ledger = Passes(model, precision), ledger or Ledger()
         self.forwards = self.backwards = self.discarded = 0
-        self.flat = self.seen = 0
+        self.flat = self.seen = self.odd = 0
         self.recorder: Recorder | None = None
         self.begin(torch.zeros(0, device=model.device))
 
@@ -228,6 +230,7 @@ class Oracle:
                 gradient = through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
+        gradient = self._mended(gradient)
         if self._fresh:
             self._fresh = False
             first = gradient[: len(self._clean)]  # of turns side by side, those of the first
@@ -264,9 +267,14 @@ class Oracle:
         def gradients() -> Iterator[Tensor]:
             for place in range(len(values)):
                 self.backwards += len(x)
-                yield torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0]
+                yield self._mended(torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0])
 
         return check_logits(logits.detach(), len(x), self.model.classes), gradients()
+
+    def _mended(self, gradient: Tensor) -> Tensor:
+        gradient, odd = mended(gradient)
+        self.odd += odd
+        return gradient
 
     def _shown(self, x: Tensor, rows: Tensor | None) -> Tensor:
         return x if self._repair is None else self._repair.through(x, self._origins(len(x), rows))

@@ -28,7 +28,13 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
     found = []
     if method.needs >= Access.GRADIENTS and logits is not None and probabilities(logits):
         found.append(PROBABILITIES)
-    flat, seen = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen"))
+    flat, seen, odd = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen", "odd"))
+    if odd:
+        found.append(
+            f"{method.kind}: {odd:,} gradients, one a sample and step, held NaN or infinite entries, which were taken for 0 and "
+            "for the steepest finite slope, so robustness may be overestimated; look for a square root, logarithm or division at "
+            "0, or add an attack by scores such as square"
+        )
     return (*found, *gradient_warning(method.kind, flat, seen))
 
 
