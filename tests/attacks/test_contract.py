@@ -500,6 +500,19 @@ def test_other_norms_and_boxes_are_refused(cls):
 
 
 @every_attack
+@pytest.mark.parametrize("shape", [(10,), (7, 3), (2, 4, 5, 5)], ids=["table", "sequence", "video"])
+def test_attacks_on_images_refuse_all_else_and_others_refuse_nothing(cls, shape):
+    threat = ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]])
+    if name(cls) not in IMAGES_ONLY:
+        cls().check_shape(shape, threat)
+        return
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(math.prod(shape), 3)), 3)
+    x = torch.full((2, *shape), 0.5)
+    with pytest.raises(ThreatError, match=r"was given inputs of shape.*\(C, H, W\)"):
+        attack(cls(), model, x, model(x).argmax(1), threat)
+
+
+@every_attack
 def test_a_model_that_grants_less_is_refused(cls):
     model = victim("image")
     for access in Access:

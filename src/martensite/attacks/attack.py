@@ -101,5 +101,16 @@ class Attack(Config):
                 "give ThreatModel and Classifier the same box=",
             )
 
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """Refuse inputs of a shape that this attack can't work with: most take any, and `perturb` of the others asks this first.
+
+        Args:
+            shape: Of one input.
+            threat: What the adversary may do.
+
+        Raises:
+            ThreatError: the attack is on images, and these are none.
+        """
+
 
 ATTACKS: Registry[Attack] = Registry("attack", Attack)

@@ -40,13 +40,18 @@ class Corruptions(Attack):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1", "l0")
     ball: ClassVar[bool] = False
 
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """Images (C, H, W) only."""
+        if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+            raise ThreatError(
+                f"corruptions was given inputs of shape {shape}",
+                f"it corrupts images (C, H, W) with sides of at least {SMALLEST}",
+                "leave it out",
+            )
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """The worst of the kinds, each drawn once."""
-        if x.dim() != 4 or min(x.shape[-2:]) < SMALLEST:
-            raise ThreatError(
-                f"corruptions was given inputs of shape {tuple(x.shape[1:])}",
-                f"it corrupts images (C, H, W) with sides of at least {SMALLEST}",
-            )
+        self.check_shape(tuple(x.shape[1:]), threat)
         return worst_of(oracle, x, y, threat, rng, [self._candidate(kind, threat.box) for kind in self.kinds])
 
     def _candidate(self, kind: Kind, box: Box) -> Candidate:

@@ -9,7 +9,7 @@ from martensite.threat import Norm, ThreatModel
 from martensite.threat.ball import Box
 
 ORDER: dict[str, float] = {"l0": 0, "l1": 1, "l2": 2, "linf": torch.inf}
-UNITS = 16.0  # in the last place of the largest logit
+UNITS = 16.0  # in the last place of the largest logit; ordinary float32 networks' gaps differ by up to 12 from batch to batch
 FEW = 64  # features that are sorted at first: mostly they suffice, and all of them take several times as long
 DUAL: dict[Norm, Norm] = {"l1": "linf", "l2": "l2", "linf": "l1"}
 

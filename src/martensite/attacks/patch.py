@@ -46,14 +46,18 @@ class Patch(Attack):
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("l0",)
 
-    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """patch <- clip(patch + step_size * sign(mean over images and placements of grad loss))."""
-        if x.dim() != 4 or threat.eps < x.shape[1]:
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """Images (C, H, W) only, and an eps of a pixel at least."""
+        if len(shape) != 3 or threat.eps < shape[0]:
             raise ThreatError(
-                f"patch was given inputs of shape {tuple(x.shape[1:])} and eps {threat.eps:g}",
+                f"patch was given inputs of shape {shape} and eps {threat.eps:g}",
                 "it covers images (C, H, W), and a pixel of them has C features",
                 "give images, and an eps of at least C",
             )
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """patch <- clip(patch + step_size * sign(mean over images and placements of grad loss))."""
+        self.check_shape(tuple(x.shape[1:]), threat)
         low, high = threat.box
         side = min(math.sqrt(math.floor(threat.eps) / x.shape[1]), *x.shape[-2:])
         step = 1.25 * (high - low) / self.steps if self.step_size is None else self.step_size

@@ -51,12 +51,16 @@ class RotationTranslation(Attack):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1", "l0")
     ball: ClassVar[bool] = False
 
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """Images (C, H, W) only."""
+        if len(shape) != 3:
+            raise ThreatError(
+                f"{self.kind} was given inputs of shape {shape}", "only images (C, H, W) can be rotated", "leave it out"
+            )
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """The worst of the grid, from the smallest change to the largest, or of the random draws."""
-        if x.dim() != 4:
-            raise ThreatError(
-                f"{self.kind} was given inputs of shape {tuple(x.shape[1:])}", "only images (C, H, W) can be rotated"
-            )
+        self.check_shape(tuple(x.shape[1:]), threat)
         return worst_of(oracle, x, y, threat, rng, self._grid(threat.box) if self.mode == "grid" else self._random(threat.box))
 
     def _grid(self, box: Box) -> Iterator[Candidate]:
