@@ -1,7 +1,7 @@
 """Budgets: no more is asked, what they leave unmeasured is neither robust nor broken, and a decided bound ends a run."""
 
 import time
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 import torch
@@ -9,18 +9,32 @@ from torch import nn
 
 from martensite.attacks import (
     APGD,
+    ATTACKS,
+    CW,
+    DDN,
+    EOT,
     FAB,
+    FMN,
+    JSMA,
+    NES,
     PGD,
     SPSA,
     Adaptive,
+    APGDTargeted,
     Attack,
+    Boundary,
+    BrendelBethge,
     Budget,
+    DeepFool,
+    GeoDA,
     HopSkipJump,
     Square,
+    SuperDeepFool,
     attack,
 )  # fmt: skip
 from martensite.attacks.ensemble import Ensemble
 from martensite.core.errors import ConfigError
+from martensite.core.registry import member_of
 from martensite.models import Access, Classifier
 from martensite.threat import ThreatModel
 
@@ -131,6 +145,51 @@ def test_what_was_broken_before_the_queries_ran_out_stays_broken():
     assert result.error.any()
     assert not (result.success & result.error).any()
     assert result.success[:10:2].all()
+
+
+class After(Ensemble):
+    """An attack that comes when Square has spent a different share of each sample's queries."""
+
+    kind: Literal["after"] = "after"
+    then: Annotated[Attack, member_of(ATTACKS)]
+    needs: ClassVar = Access.DECISIONS
+
+    def members(self, threat, classes):
+        yield Square(queries=20)
+        yield self.then
+
+
+THEN = [
+    *(PGD(steps=10), PGD(steps=4, restarts=4), APGD(steps=10), APGDTargeted(steps=5), FAB(steps=5), FAB(steps=4, targets=2)),
+    *(SPSA(samples=2, lr=0.05), NES(samples=4), DDN(steps=10), FMN(steps=10), CW(steps=5, search_steps=2), DeepFool(), JSMA()),
+    *(
+        SuperDeepFool(steps=3),
+        HopSkipJump(samples=5),
+        GeoDA(),
+        Boundary(),
+        BrendelBethge(steps=5),
+        EOT(attack=PGD(steps=5), samples=3),
+    ),
+]
+
+
+@pytest.mark.parametrize("then", THEN, ids=lambda then: then.kind)
+@pytest.mark.parametrize("queries", [23, 31])
+def test_what_a_sample_may_cost_is_no_matter_of_its_batch(then, queries):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.Tanh(), nn.Linear(16, 4))
+    model, x = Classifier(net, 4), torch.rand(25, 1, 6, 6)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    norm = "linf" if "linf" in then.norms else then.norms[0]
+    threat = ThreatModel(norm=norm, eps={"linf": 0.02, "l2": 0.15, "l1": 0.5, "l0": 1.0}[norm])
+    method = After(then=then) if norm in Square.model_construct().norms else then
+    together, alone = (attack(method, model, x, y, threat, budget=Budget(queries=queries), batch_size=n) for n in (25, 1))
+    assert together.cost.max() <= queries + 1
+    assert together.cost.tolist() == alone.cost.tolist()
+    assert together.success.tolist() == alone.success.tolist()
+    assert torch.equal(together.robust, alone.robust)
+    torch.testing.assert_close(together.adversarial, alone.adversarial, atol=1e-4, rtol=0)
 
 
 # seconds

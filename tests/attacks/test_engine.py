@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import FAB, FGSM, PGD, Attack, HopSkipJump, Oracle, Square, attack
+from martensite.attacks import FAB, FGSM, PGD, Attack, Budget, HopSkipJump, Oracle, Square, attack
 from martensite.attacks.ensemble import Ensemble
-from martensite.core.errors import AccessError, ConfigError, DataError, ModelError, ThreatError
+from martensite.core.errors import AccessError, BudgetError, ConfigError, DataError, ModelError, ThreatError
 from martensite.models import Access, Classifier
 from martensite.threat import ThreatModel
 
@@ -229,10 +229,31 @@ def test_a_batch_that_fails_is_error_rows(monkeypatch, model, x, y, fault):
 
 
 @pytest.mark.parametrize("fault", [ConfigError("x"), AccessError("x"), ThreatError("x"), KeyboardInterrupt()])
-def test_what_is_not_about_samples_stops_the_run(monkeypatch, model, x, y, fault):
+@pytest.mark.parametrize("batch_size", [1, 7, 125])
+def test_what_is_not_about_samples_stops_the_run(monkeypatch, model, x, fault, batch_size):
     monkeypatch.setattr(Raises, "fault", fault)
+    x = 0.51 + 0.4 * x
+    with torch.no_grad():
+        y = model(x).argmax(1)
     with pytest.raises(type(fault)):
-        attack(Raises(), model, x, y, THREAT)
+        attack(Raises(), model, x, y, THREAT, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("fault", [ConfigError("x"), AccessError("x"), ThreatError("x"), BudgetError("x")])
+@pytest.mark.parametrize("batch_size", [1, 7, 125])
+@pytest.mark.parametrize("budget", [None, Budget(queries=50)])
+def test_what_an_attack_refuses_of_some_samples_alone_is_error_rows(monkeypatch, model, x, y, fault, batch_size, budget):
+    monkeypatch.setattr(Raises, "fault", fault)
+    result = attack(Raises(), model, x, y, THREAT, batch_size=batch_size, budget=budget)
+    assert torch.equal(result.error, (x[:, 0] > 0.5) & result.correct)
+    assert result.messages == (f"raises: {type(fault).__name__}: x.",)
+
+
+def test_a_budget_error_of_the_attack_s_own_leaves_nobody_robust(monkeypatch, model, x, y):
+    monkeypatch.setattr(Raises, "fault", BudgetError("x"))
+    result = attack(Raises(), model, 0.51 + 0.4 * x, y, THREAT)
+    assert torch.equal(result.error, result.correct)
+    assert not result.robust.any()
 
 
 class NanBelow(nn.Module):

@@ -22,6 +22,7 @@ class Account:
     Attributes:
         spent: int64 (n,) forward passes on each sample.
         seconds: float64 (n,) each sample's share of the wall time; kept only where the budget limits it.
+        refused: A question was turned down: an attack's own `BudgetError` says nothing of a budget.
     """
 
     def __init__(
@@ -37,12 +38,23 @@ class Account:
         self._ledger = ledger
         self._earlier = self.spent if queries is None else queries, self.seconds if seconds is None else seconds
         self._asked_at = time.perf_counter()
+        self.refused = False
 
     @property
     def limited(self) -> bool:
         """Whether a sample may run out of queries or time while others go on."""
         budget = self._ledger.budget
         return bool(len(self.spent)) and not (budget.queries is None and budget.sample_seconds is None)
+
+    @property
+    def late(self) -> str:
+        """What is said of a sample whose time is spent."""
+        return f"the budget of {self._ledger.budget.sample_seconds:g} seconds a sample is spent"
+
+    @property
+    def run_spent(self) -> bool:
+        """Whether the whole run may ask no more."""
+        return bool(self._ledger.spent)
 
     def affords(self, queries: int) -> Tensor:
         """int64 (n,) so many queries, or what is left to each sample."""
@@ -63,6 +75,11 @@ class Account:
         Raises:
             BudgetError: a sample, or the run, can't afford them. None is booked.
         """
+        self.refused = True  # unless nothing is raised
+        self._charge(queries, about)
+        self.refused = False
+
+    def _charge(self, queries: int, about: Tensor | None) -> None:
         m = len(self.spent) if about is None else len(about)
         if not (len(self.spent) and m and queries % m == 0):
             self._ledger.book(queries)
@@ -74,17 +91,29 @@ class Account:
         self._ledger.book(queries)
         self.spent = spent
 
+    def short(self, asked: Tensor) -> Tensor:
+        """(n,) bool: who can't afford, in queries or time, to be asked about as often as named among ``asked`` (m,)."""
+        self._pass_time(asked)
+        wanted = torch.zeros_like(self.spent).index_add(0, asked, torch.ones_like(asked))
+        most = self._ledger.budget.queries
+        broke = torch.zeros_like(self.overdue) if most is None else self._earlier[0] + self.spent + wanted > most
+        return (broke | self.overdue) & (wanted > 0)
+
     def refund(self, about: Tensor, queries: Tensor) -> None:
         """Take back queries (k,) about these samples (k,)."""
         self.spent = self.spent.index_add(0, about, -queries)
 
     def _check(self, asked: Tensor, spent: Tensor) -> None:
         """Refuse a question about samples that can't afford it."""
-        now = time.perf_counter()
-        share = torch.full(asked.shape, (now - self._asked_at) / len(asked), dtype=torch.float64, device=asked.device)
-        self.seconds, self._asked_at = self.seconds.index_add(0, asked, share), now
+        self._pass_time(asked)
         budget = self._ledger.budget
         if bool(self.overdue[asked].any()):
-            raise BudgetError(f"the budget of {budget.sample_seconds:g} seconds a sample is spent")
+            raise BudgetError(self.late)
         if budget.queries is not None and int((self._earlier[0] + spent)[asked].max()) > budget.queries:
             raise BudgetError(f"the budget of {budget.queries} queries a sample is spent")
+
+    def _pass_time(self, asked: Tensor) -> None:
+        """Share the time since the last question among the samples of this one."""
+        now = time.perf_counter()
+        share = torch.full(asked.shape, (now - self._asked_at) / max(len(asked), 1), dtype=torch.float64, device=asked.device)
+        self.seconds, self._asked_at = self.seconds.index_add(0, asked, share), now

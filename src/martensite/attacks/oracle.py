@@ -125,6 +125,11 @@ class Oracle:
         return self._passes.first
 
     @property
+    def fits(self) -> int | None:
+        """How many points fit in memory at once without a gradient, once some did not; None: all have."""
+        return self._passes.fits
+
+    @property
     def spare(self) -> int:
         """How many points a pass may hold, where questions may be asked ahead of need to fill it; 0 where each has its price.
 

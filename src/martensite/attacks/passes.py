@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from martensite.attacks.memory import out_of_memory
 from martensite.models.access import Model
 from martensite.models.classifier import check_logits
 from martensite.models.passes import by_parts
@@ -18,12 +19,18 @@ class Passes:
     Args:
         model: The model; its device and dtype are looked up once, as a search makes thousands of passes.
         precision: ``"bfloat16"`` casts what torch's autocast does, in `cast`.
+
+    Attributes:
+        first: (n, K) what the model answered first, unchecked; None: it has not been asked.
+        fits: Points that fit in memory at once without a gradient, once some did not; None: all have.
     """
 
     def __init__(self, model: Model, precision: Literal["float32", "bfloat16"]) -> None:
         self.model, self.dtype = model, model.dtype
         self._device_type, self._half = model.device.type, precision == "bfloat16"
         self._channels_last = self._half
+        self.fits: int | None = None
+        self.first: Tensor | None = None
 
     def cast(self, n: int) -> torch.autocast:
         """The context in which a pass of n samples runs."""
@@ -34,18 +41,41 @@ class Passes:
 
         Convolutions in bfloat16 are faster by up to a tenth with the channels last, which a module that takes views may refuse.
         """
+        answer = self._answer(x)
+        if self.first is None and isinstance(answer, Tensor):
+            self.first = answer.detach()
+        return answer
+
+    def _answer(self, x: Tensor) -> Tensor:
         if self._channels_last and x.dim() == 4:
             try:
                 return self.model(x.to(self.dtype, copy=True, memory_format=torch.channels_last))
-            except RuntimeError:
+            except RuntimeError as failure:
+                if out_of_memory(failure):
+                    raise
                 self._channels_last = False
         return self.model(x.to(self.dtype, copy=True))
 
     @torch.no_grad()
     def answers(self, x: Tensor) -> Tensor:
-        """(n, K) checked logits, without a gradient; a black box gets its questions at once: it computes in other caches."""
-        answers = by_parts(self.show, x, _size(x)) if isinstance(self.model, nn.Module) else self.show(x)
+        """(n, K) checked logits, without a gradient; a black box gets its questions at once: it computes in other caches.
+
+        Points that don't fit in memory at once are halved, down to one: an attack that asks many about each sample could not do
+        with a smaller batch.
+        """
+        while True:
+            most = len(x) if self.fits is None else self.fits
+            try:
+                answers = torch.cat([self._part(part) for part in torch.split(x, most)]) if len(x) > most else self._part(x)
+                break
+            except Exception as failure:
+                if min(len(x), most) <= 1 or not out_of_memory(failure):
+                    raise
+            self.fits = min(len(x), most) // 2  # outside the handler, which holds on to the memory of what failed
         return check_logits(answers, len(x), self.model.classes)
+
+    def _part(self, x: Tensor) -> Tensor:
+        return by_parts(self.show, x, _size(x)) if isinstance(self.model, nn.Module) else self.show(x)
 
 
 def widened(logits: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from martensite.attacks.attack import Attack
 from martensite.attacks.budget import Ledger
 from martensite.attacks.memory import out_of_memory
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.ration import Rationed
 from martensite.attacks.record import Record
 from martensite.attacks.store import Store, counts
 from martensite.attacks.verify import Jury, judge
@@ -24,6 +25,8 @@ from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.models.patience import ask_patiently, said
 from martensite.threat import ThreatModel
+
+CERTAIN = 64  # so many samples that an attack refuses, and none that it takes, are no matter of samples
 
 
 class Run:
@@ -62,13 +65,8 @@ class Run:
         while start < draws * n:
             first = start % n
             part = self.clean[first : first + self.batch]
-            try:
-                answers.append(self._answers(part))
-            except Exception as failure:
-                if len(part) == 1 or not out_of_memory(failure):
-                    raise
-                self.batch = len(part) // 2
-                continue
+            answers.append(self._answers(part))
+            self.batch = min(self.batch, self.arbiter.fits or self.batch)
             start += len(part)
         found = torch.cat(answers).view(draws, n, -1)
         self.unanswered = found.isnan().flatten(2).any(2).any(0)
@@ -102,9 +100,18 @@ class Run:
         return open_.nonzero().squeeze(1)
 
     def attack(self, method: Attack, oracle: Oracle, rng: Streams, todo: Tensor, listener: Listener, alone: bool) -> None:
-        """Attack the samples at these positions and record what comes of it; ``alone``: no other attack comes after it."""
+        """Attack the samples at these positions and record what comes of it; ``alone``: no other attack comes after it.
+
+        Raises:
+            AccessError: so the attack refuses the first `CERTAIN` samples, one by one, and has taken none: the fault is the
+                caller's. Where it takes some, what it refuses are error rows.
+            ConfigError: likewise.
+            ThreatError: likewise.
+            StorageError: the store's disk refuses a write.
+            UnreachableError: nobody answers there.
+        """
         self.doubtful = torch.zeros_like(self.record.success)
-        batches, done = list(torch.split(todo, self.batch))[::-1], 0
+        batches, done, refused = list(torch.split(todo, self.batch))[::-1], 0, 0
         while batches and not self.decided:
             rows = batches.pop()
             if len(rows) > self.batch:
@@ -117,9 +124,13 @@ class Run:
             oracle.begin(self.clean[rows], self.record.cost[rows] - 1, self.record.seconds[rows], repair, self.batch)
             try:
                 self._candidates(method, oracle, rows, rng[rows])
-            except (AccessError, ConfigError, StorageError, ThreatError, UnreachableError):
+            except (StorageError, UnreachableError):
                 raise
             except Exception as failure:
+                if len(rows) == 1 and isinstance(failure, AccessError | ConfigError | ThreatError):
+                    refused += 1
+                    if refused == min(CERTAIN, len(todo)) and not done:
+                        raise
                 if len(rows) == 1 and (self.batch == 1 or not out_of_memory(failure)):
                     # A sample that the attack can't take is an error row and never "robust".
                     self.record.fail(method.kind, rows, f"{type(failure).__name__}: {failure}")
@@ -161,12 +172,16 @@ class Run:
     def _candidates(self, method: Attack, oracle: Oracle, rows: Tensor, rng: Streams) -> None:
         """Search, judge and record."""
         cut = ""
+        rationed = Rationed(oracle) if oracle.account.limited else None
         try:
-            candidate = self._search(method, oracle, rows, rng)
+            candidate = self._search(method, rationed or oracle, rows, rng)
         except BudgetError as error:
+            if not oracle.account.refused:  # the attack's own, which no budget asked for
+                raise
             candidate, cut = oracle.found, error.value
         if candidate.shape != self.clean[rows].shape:
             raise ModelError(f"{method.kind} returned shape {tuple(candidate.shape)}", "a candidate a sample is needed")
+        candidate = candidate if rationed is None else rationed.settled(candidate)
         candidate = oracle.admissible(candidate, torch.arange(len(rows), device=rows.device))
         record, jury = self.record, method.jury
         verdict = judge(self.clean[rows], candidate, self._fresh(candidate, jury), self.aim[rows], self.threat, jury)
@@ -174,14 +189,10 @@ class Run:
         record.cost[rows] += oracle.account.spent
         record.seconds[rows] += oracle.account.seconds
         overdue = oracle.account.overdue
-        if cut and (self.ledger.spent or bool(overdue.any())):  # by the clock or by the whole run: nobody's search was finished
+        if cut and self.ledger.spent:  # by the whole run: nobody's search was finished
             overdue = torch.ones_like(overdue)
         if bool((unfinished := overdue & ~record.success[rows]).any()):
-            record.fail(
-                method.kind,
-                rows[unfinished],
-                cut or f"the budget of {self.ledger.budget.sample_seconds:g} seconds a sample is spent",
-            )
+            record.fail(method.kind, rows[unfinished], self.ledger.spent or oracle.account.late)
         moved = (candidate != self.clean[rows]).flatten(1).any(1)  # a search for the nearest returns the clean input for none
         claimed = oracle.claimed if method.bounded else moved & verdict.within
         self.doubtful[rows] = claimed & ~record.success[rows]
