@@ -49,6 +49,17 @@ def test_from_a_model_to_itself_it_is_the_direct_attack(x):
     assert torch.equal(through.adversarial[left], direct.adversarial[left])
 
 
+def test_probabilities_of_a_surrogate_are_noticed(x):
+    model = mlp(0)
+    sure = Classifier(nn.Sequential(*model.net, nn.Softmax(1)), 3)
+    y = labels(model, x)
+    for surrogates, due in (([sure], True), ([sure, sure], True), ([model], False)):
+        result = transfer(PGD(steps=3), surrogates, model, x, y, THREAT)
+        assert any("are probabilities" in warning for warning in result.warnings) is due
+    # What the target answers is nobody's loss.
+    assert not any("are probabilities" in w for w in transfer(PGD(steps=3), [model], sure, x, y, THREAT).warnings)
+
+
 def test_what_does_not_transfer_is_no_success(x):
     # Orthogonal weights: the surrogate's optimum doesn't move the target's logits at all.
     surrogate, target = linear(1.0, 0, 0, 0, 0, 0), linear(0, 1.0, 0, 0, 0, 0)

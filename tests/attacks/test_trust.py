@@ -58,6 +58,8 @@ def test_probabilities_are_noticed(x):
     assert "probabilities" in result.warnings[0]
     assert "return the logits" in result.warnings[0]
     assert run(PGD(steps=3), network(), x).warnings == ()
+    assert run(PGD(steps=3), network(nn.Softmax(1)), x[:1]).warnings == result.warnings
+    assert run(PGD(steps=3), network(), x[:1]).warnings == ()
     assert run(PGD(steps=3), network(nn.LogSoftmax(1)), x).warnings == ()
     assert run(PGD(steps=3), network(nn.Sigmoid()), x).warnings == ()  # none negative, but the sums differ
     assert run(PGD(steps=3), network(nn.Softmax(1)).half(), x).warnings == result.warnings

@@ -55,7 +55,7 @@ def attack(
     precision: Precision | Literal["auto"] = "float32",
     budget: Budget | None = None,
     indices: Tensor | None = None,
-    store: Path | None = None,
+    store: Path | str | None = None,
     trace: bool = False,
     listener: Listener = silent,
 ) -> AttackResult:
@@ -78,7 +78,9 @@ def attack(
             is repeated bit by bit, what is measured may not be.
         budget: Limits of queries and seconds, and a bound at which to stop.
         indices: (n,) index of each sample in its dataset, which names its random stream; None: 0..n-1.
-        store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept.
+        store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept. Where a limit of
+            queries or time may cut a search short, or nothing tells whether the model or the attack would compute the same
+            again, it stays unused, and ``warnings`` says so.
         trace: Keep the loss at each step of attacks that climb step by step (`AttackResult.traces`); it takes no further pass.
         listener: Gets an event a batch.
 
@@ -88,8 +90,8 @@ def attack(
             sample.
         AccessError: the model grants less than the attack needs.
         ThreatError: a norm or eps that doesn't fit.
-        ModelError: the model's output on the clean inputs is not (n, K) finite logits. Where a model that only answers queries
-            leaves some of them unanswered, those samples are errors, and the rest goes on.
+        ModelError: a black box with a store; or the model's output on the clean inputs is not (n, K) finite logits. Where a model
+            that only answers queries leaves some of them unanswered, those samples are errors, and the rest goes on.
         UnreachableError: nobody answers there.
     """
     check_inputs(x, threat.box)
@@ -104,7 +106,7 @@ def attack(
     if indices is not None and tuple(indices.shape) != (len(x),):
         raise DataError(f"indices has shape {tuple(indices.shape)}", f"({len(x)},) is needed: one index a sample")
     started, ledger = time.perf_counter(), Ledger(budget)
-    clean = x.detach().to(model.device)
+    clean = x.detach().to(model.device).contiguous()  # attacks view inputs as rows of numbers
     clean = clean if clean.dtype == torch.float64 else clean.float()
     y, aim = y.to(model.device, torch.int64), aim.to(model.device, torch.int64)
     places = torch.arange(len(x)) if indices is None else indices
@@ -121,7 +123,8 @@ def attack(
         success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots])) & asked
         success |= ~correct & asked & (threat.goal == "untargeted")
         title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "trace": trace}
-        run.begin(correct, success, None if store is None or budget is not None else Store(store, searched, title))
+        kept = None if store is None else Store(store, searched, surrogate is None, budget, title)
+        run.begin(correct, success, kept)
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
         members = method.members(threat, model.classes)
         member: Attack | None = next(members)
@@ -163,7 +166,10 @@ def attack(
         decided=run.decided,
         rejected=record.rejected,
         discarded=sum(oracle.discarded for oracle in oracles),
-        warnings=warnings(method, ballots[0][asked] if surrogate is None else None, oracles),
+        warnings=(
+            *warnings(method, ballots[0][asked] if surrogate is None else oracles[0].first, oracles),
+            *([] if kept is None else kept.unused),
+        ),
         flat=sum(oracle.flat for oracle in oracles),
         seen=sum(oracle.seen for oracle in oracles),
         traces=tuple(traces),

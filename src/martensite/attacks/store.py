@@ -1,7 +1,8 @@
 """Finished batches of an attack on disk, so that a run that was killed goes on where it was.
 
-What is kept are candidates, not verdicts: a resumed run judges them afresh. A batch is found again only by the same model, data,
-threat model, attack, seed, precision and samples.
+What is kept are candidates, not verdicts: a resumed run judges them afresh. A batch is found again only by the same samples,
+threat model, seed and precision, and where the model that is searched, the attack and its loss compute the same: see
+`fingerprint`.
 """
 
 from pathlib import Path
@@ -9,15 +10,16 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
+from martensite.attacks.budget import Budget
+from martensite.attacks.fingerprint import UnknownError, fingerprint
+from martensite.attacks.losses import LOSSES
 from martensite.attacks.oracle import Oracle
 from martensite.core.config import Config, canonical_json
 from martensite.core.errors import ModelError
 from martensite.core.files import sha256, write_bytes
 from martensite.models.access import Model
-from martensite.models.classifier import Classifier
-from martensite.models.digest import model_digest
 
 
 class Store:
@@ -25,25 +27,55 @@ class Store:
 
     Args:
         folder: Where they lie; one folder serves any number of runs.
-        model: The model under attack; its digest is part of every name.
+        searched: The model that answers the search; all that it computes with is part of every name.
+        direct: It is also the model that judges: a sample's search may end at its first success.
+        budget: The run's; a search that a budget may cut short is not kept. None: no limits.
         run: Whatever else names the run: threat model, seed, precision.
 
     Raises:
-        ModelError: a black box, which has no digest to recognise it by.
+        ModelError: a black box under attack, which has nothing to recognise it by.
+
+    Attributes:
+        unused: Why something is neither kept nor resumed, a sentence each.
     """
 
-    def __init__(self, folder: Path, model: Model, run: dict[str, object]) -> None:
-        if not isinstance(model, Classifier):
+    def __init__(self, folder: Path | str, searched: Model, direct: bool, budget: Budget | None, run: dict[str, object]) -> None:
+        self.folder, self.unused = Path(folder), list[str]()
+        # The members of a mean of models are models, too.
+        black = not all(isinstance(each, nn.Module) for each in (searched, *getattr(searched, "models", ())))
+        if black and direct:
             raise ModelError(
-                "a black box was given with a store", "its answers can't be recognised by a digest", "leave store= out"
+                "a black box was given with a store", "nothing tells whether its answers are the same", "leave store= out"
             )
-        self.folder, self._run = folder, {**run, "model": model_digest(model)}
+        model = ""
+        if budget is not None and budget.model_copy(update={"stop_below": None}) != Budget():
+            self._leave("a budget of queries or time may cut a search short at another point the next time")
+        elif black:
+            self._leave("a surrogate is a black box, and nothing tells whether its answers are the same")
+        else:
+            try:
+                model = fingerprint(searched)
+            except UnknownError as error:
+                self._leave(f"the model holds {error}, of which nothing tells whether it computes the same")
+        self._run = {**run, "model": model, "direct": direct}
 
-    def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path:
-        """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,)."""
+    def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path | None:
+        """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,); None: it is not to be kept."""
+        if not self._run["model"]:
+            return None
+        settings = method.model_dump(mode="json")
+        try:
+            code = fingerprint(method, *(LOSSES[name] for name in sorted(_texts(settings) & LOSSES.keys())))
+        except UnknownError as error:
+            self._leave(f"{method.__class__.__name__} holds {error}, of which nothing tells whether it computes the same")
+            return None
         batch = b"".join(part.cpu().contiguous().numpy().tobytes() for part in (x, aim, keys))
-        title = canonical_json({**self._run, "attack": method.model_dump(mode="json"), "batch": sha256(batch), "counts": 4})
+        title = canonical_json({**self._run, "attack": settings, "code": code, "batch": sha256(batch), "counts": 5})
         return self.folder / f"{sha256(title.encode()).removeprefix('sha256:')[:32]}.safetensors"
+
+    def _leave(self, reason: str) -> None:
+        if (sentence := f"nothing was kept in the store or resumed from it: {reason}") not in self.unused:
+            self.unused.append(sentence)
 
     def read(self, file: Path, oracle: Oracle) -> Tensor | None:
         """The batch's candidates, its costs booked on the oracle; None if it isn't there or isn't whole."""
@@ -73,3 +105,11 @@ class Store:
 def counts(oracle: Oracle) -> tuple[int, ...]:
     """What an oracle has counted: passes forwards, backwards and discarded, flat gradients, gradients looked at."""
     return oracle.forwards, oracle.backwards, oracle.discarded, oracle.flat, oracle.seen
+
+
+def _texts(settings: object) -> set[str]:
+    """All strings in a configuration: some of them name losses."""
+    if isinstance(settings, str):
+        return {settings}
+    inside = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    return set().union(*(_texts(each) for each in inside))
