@@ -179,3 +179,33 @@ def test_settings_hold_the_inner_attack():
     assert isinstance(method.attack, Attack)
     assert method.attack.steps == 7
     assert EOT.parse({"attack": "fgsm"}).attack == FGSM()
+
+
+@pytest.mark.parametrize("kind", ["rotation_translation", "corruptions"])
+def test_transformations_are_no_more_of_a_ball_inside_it(kind):
+    method = EOT.parse({"attack": kind, "samples": 3, "judge_samples": 1})
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    x = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model, threat = Classifier(net, 3), ThreatModel(eps=0.001)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    averaged, plain = (attack(each, model, x, y, threat) for each in (method, method.attack))
+    assert not method.ball
+    assert averaged.rejected == 0
+    assert not averaged.error.any()
+    assert averaged.success.any()
+    assert ((averaged.cost - 1) % 3 == 0).all()
+    if kind == "rotation_translation":  # which draws nothing: on a model that answers the same each time it is the inner attack
+        assert torch.equal(averaged.success, plain.success)
+        assert torch.equal(averaged.cost - 1, 3 * (plain.cost - 1))
+
+
+def test_ballots_and_labels_are_asked_as_often():
+    oracle, x = Oracle(Classifier(Chance(2.0), 2)), torch.full((400, 2), 0.5)
+    oracle.begin(x)
+    mean = Expectation(oracle, 20, torch.zeros(400, dtype=torch.long), "untargeted")
+    # One draw in four is fooled; that all of twenty are has a chance of 1e-12.
+    assert (mean.labels(x) == 0).all()
+    assert (mean.ballot(x).argmax(1) == 0).all()
+    assert oracle.forwards == 2 * 20 * 400

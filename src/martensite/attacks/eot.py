@@ -47,6 +47,11 @@ class EOT(Attack):
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2", "l1")
 
     @property
+    def ball(self) -> bool:  # type: ignore[override]  # a class's elsewhere, and here that of the attack inside
+        """See `Attack.ball`."""
+        return self.attack.ball
+
+    @property
     def jury(self) -> Jury:
         """See `Attack.jury`."""
         return Jury(self.judge_samples, self.share)
@@ -88,6 +93,14 @@ class Expectation(Oracle):
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """See `Oracle.logits`."""
         return self._worst([self._base.logits(x, rows) for _ in range(self._samples)], rows)
+
+    def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """See `Oracle.labels`."""
+        return self.ballot(x, rows).argmax(1)
+
+    def ballot(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """See `Oracle.ballot`."""
+        return self._worst([self._base.ballot(x, rows) for _ in range(self._samples)], rows)
 
     def gradient(
         self,
