@@ -234,6 +234,47 @@ def test_what_the_engine_says_is_so(cls, norm, kind):
 
 
 @every_member
+def test_how_the_inputs_lie_in_memory_is_no_matter(cls, norm):
+    model = victim("image")
+    x, y = samples(model, "image")
+    strided = x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # as images come from files: channels last
+    assert not strided.is_contiguous()
+    plain, result = (attack(cheap(cls), model, each, y, ThreatModel(norm=norm, eps=EPS[norm])) for each in (x, strided))
+    assert not result.error.any(), result.messages
+    assert torch.equal(result.adversarial, plain.adversarial)
+    oracle = Oracle(model)
+    oracle.begin(strided)  # where no engine stands between
+    with undisturbed(model):
+        cheap(cls).perturb(oracle, strided, y, ThreatModel(norm=norm, eps=EPS[norm]), streams(0, "test", torch.arange(N)))
+
+
+class Tight(nn.Module):
+    """Memory for no more than seven points."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        if len(x) > 7:
+            raise torch.OutOfMemoryError("out of memory")
+        return self.net(x)
+
+
+@every_attack
+def test_little_memory_makes_no_errors(cls):
+    if name(cls) in WHOLE_BATCH:
+        pytest.skip("asks about its whole batch")
+    model = victim("image")
+    x, y = samples(model, "image")
+    tight = Classifier(Tight(model.net), 4, mean=(0.4, 0.5), std=(0.3, 0.2)).eval()
+    threat = ThreatModel(norm=cls.norms[0], eps=EPS[cls.norms[0]])
+    result, free = (attack(cheap(cls), each, x, y, threat) for each in (tight, model))
+    assert not result.error.any(), result.messages
+    assert torch.equal(result.success, free.success)
+
+
+@every_member
 def test_targets_are_reached_or_refused(cls, norm):
     model = victim("image")
     x, y = samples(model, "image")

@@ -54,7 +54,7 @@ class SparseRS(Attack):
         k, total, name = int(threat.eps) // grid.channels, grid.positions, self._loss(threat)
         order = rng.uniform((total,)).argsort(dim=1, stable=True)  # the first k of these positions are M
         clean, value = x.flatten(1), torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
-        point, (low, high) = x.clone(), x.new_tensor(threat.box)
+        point, (low, high) = x.clone(memory_format=torch.contiguous_format), x.new_tensor(threat.box)
         for query in range(self.queries):
             flat = point.view(-1, size)
             moves = k if not query else min(max(int(self.share(query) * k), 1), total - k or k)
