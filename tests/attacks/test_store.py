@@ -240,6 +240,26 @@ def test_settings_and_flags_count():
     assert fingerprint([torch.zeros(2)]) != fingerprint([torch.zeros(2).double()])
 
 
+class Slotted:
+    __slots__ = "__own"
+
+    def __init__(self, own):
+        self.__own = own
+
+
+class Hiding:
+    def __init__(self, own):
+        self.own = own
+
+    def __getstate__(self):
+        return {}
+
+
+@pytest.mark.parametrize("kind", [Slotted, Hiding])
+def test_what_an_object_holds_counts_however_it_holds_it(kind):
+    assert fingerprint(kind(1)) == fingerprint(kind(1)) != fingerprint(kind(2))
+
+
 def test_what_can_t_be_told_apart_is_refused(tmp_path):
     with (tmp_path / "file").open("w") as file:
         for value in (file, Lock(), lambda: file):

@@ -46,7 +46,10 @@ def fingerprint(*parts: object) -> str:
         UnknownError: a part holds something that can't be recognised.
     """
     told = _Teller()
-    return sha256("\n".join(told.tell(part) for part in parts).encode())
+    try:
+        return sha256("\n".join(told.tell(part) for part in parts).encode())
+    except RecursionError:
+        raise UnknownError("objects that hang on each other too deep to follow") from None
 
 
 class _Teller:
@@ -150,18 +153,14 @@ class _Teller:
     def _object(self, value: object) -> str:
         kind = self.tell(type(value))
         state = getattr(value, "__dict__", None)
-        slots = [name for base in type(value).__mro__ for name in vars(base).get("__slots__", ()) if hasattr(value, name)]
-        if not isinstance(value, nn.Module):
-            try:  # an open file, a lock, a session: what keeps its state in C can't be rebuilt, and says so
-                rebuilt = value.__reduce_ex__(4)
-            except Exception as error:
-                raise UnknownError(f"a {type(value).__module__}.{type(value).__qualname__}") from error
-            if state is None and not slots:
-                return f"object {kind} {self.tell(rebuilt)}"
-        held = {**(state or {}), **{name: getattr(value, name) for name in slots if name not in ("__dict__", "__weakref__")}}
         if isinstance(value, nn.Module):
-            return f"module {kind} {ADDRESS.sub('', value.extra_repr())} {self._state(_of_module(held))}"
-        return f"object {kind} {self._state(held)}"
+            return f"module {kind} {ADDRESS.sub('', value.extra_repr())} {self._state(_of_module(vars(value)))}"
+        try:  # an open file, a lock, a session: what keeps its state in C can't be rebuilt, and says so
+            rebuilt = value.__reduce_ex__(4)
+        except Exception as error:
+            raise UnknownError(f"a {type(value).__module__}.{type(value).__qualname__}") from error
+        slots = any(vars(base).get("__slots__") for base in type(value).__mro__)
+        return f"object {kind} {self._state(state or {})} {self.tell(rebuilt) if slots or state is None else ''}"
 
     def _state(self, held: Mapping[str, object]) -> str:
         return "; ".join(f"{name}={self.tell(held[name])}" for name in sorted(held, key=str))
@@ -177,8 +176,11 @@ def _array(value: Tensor | np.ndarray | np.generic) -> str:
     if isinstance(value, Tensor):
         if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
             raise UnknownError(f"a tensor {value.layout} on {value.device.type}")
-        bare = value.detach().cpu().contiguous().flatten()
-        return f"tensor {value.dtype} {tuple(value.shape)} {sha256(bare.view(torch.uint8).numpy().tobytes())}"
+        try:
+            content = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        except (RuntimeError, TypeError, NotImplementedError) as error:  # a subclass that keeps its values elsewhere
+            raise UnknownError(f"a {type(value).__qualname__} of which the values can't be read") from error
+        return f"tensor {value.dtype} {tuple(value.shape)} {sha256(content)}"
     array = np.ascontiguousarray(value)
     if array.dtype.hasobject:
         raise UnknownError("an array of objects")
