@@ -102,7 +102,7 @@ class Attack(Config):
             )
 
     def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
-        """Refuse inputs of a shape that this attack can't work with: most take any, and `perturb` of the others asks this first.
+        """Refuse inputs of a shape that this attack can't work with: most take any.
 
         Args:
             shape: Of one input.

@@ -89,7 +89,7 @@ def attack(
         DataError: inputs or labels out of range, inputs that break the constraints, a target equal to the label, not one index a
             sample.
         AccessError: the model grants less than the attack needs.
-        ThreatError: a norm or eps that doesn't fit.
+        ThreatError: a norm, an eps or inputs of a shape that don't fit.
         ModelError: a black box with a store; or the model's output on the clean inputs is not (n, K) finite logits. Where a model
             that only answers queries leaves some of them unanswered, those samples are errors, and the rest goes on.
         UnreachableError: nobody answers there.
@@ -99,6 +99,7 @@ def attack(
     searched = model if surrogate is None else surrogate
     method.check(searched, threat)
     threat.check_shape(x)
+    method.check_shape(tuple(x.shape[1:]), threat)
     threat.check_clean(x)
     aim = _aim(y, target, threat, model.classes)
     if isinstance(batch_size, int) and batch_size < 1:

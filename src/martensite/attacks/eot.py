@@ -64,6 +64,10 @@ class EOT(Attack):
             )
         self.attack.check(model, threat)
 
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """What the inner attack refuses."""
+        self.attack.check_shape(shape, threat)
+
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """The inner attack, on the expectation."""
         return self.attack.perturb(Expectation(oracle, self.samples, y, threat.goal), x, y, threat, rng)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from martensite.attacks.budget import Budget
 from martensite.attacks.fingerprint import UnknownError, fingerprint
-from martensite.attacks.losses import LOSSES
+from martensite.attacks.losses import LOSSES, REACHING
 from martensite.attacks.oracle import Oracle
 from martensite.core.config import Config, canonical_json
 from martensite.core.errors import ModelError
@@ -65,12 +65,13 @@ class Store:
             return None
         settings = method.model_dump(mode="json")
         try:
-            code = fingerprint(method, *(LOSSES[name] for name in sorted(_texts(settings) & LOSSES.keys())))
+            losses = sorted(_texts(settings) & LOSSES.keys())
+            code = fingerprint(method, *(LOSSES[name] for name in losses), *(REACHING.get(name) for name in losses))
         except UnknownError as error:
             self._leave(f"{method.__class__.__name__} holds {error}, of which nothing tells whether it computes the same")
             return None
         batch = b"".join(part.cpu().contiguous().numpy().tobytes() for part in (x, aim, keys))
-        title = canonical_json({**self._run, "attack": settings, "code": code, "batch": sha256(batch), "counts": 5})
+        title = canonical_json({**self._run, "attack": settings, "code": code, "batch": sha256(batch), "counts": 6})
         return self.folder / f"{sha256(title.encode()).removeprefix('sha256:')[:32]}.safetensors"
 
     def _leave(self, reason: str) -> None:
@@ -85,10 +86,10 @@ class Store:
             return None
         account = oracle.account
         account.spent, oracle.claimed = kept["spent"].to(account.spent.device), kept["claimed"].to(account.spent.device)
-        forwards, backwards, discarded, flat, seen = kept["passes"].tolist()
+        forwards, backwards, discarded, flat, seen, odd = kept["passes"].tolist()
         oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
         oracle.discarded += discarded
-        oracle.flat, oracle.seen = oracle.flat + flat, oracle.seen + seen
+        oracle.flat, oracle.seen, oracle.odd = oracle.flat + flat, oracle.seen + seen, oracle.odd + odd
         if oracle.recorder is not None:
             oracle.recorder.replay(kept["trace"])
         return kept["candidate"].to(account.spent.device)
@@ -103,8 +104,8 @@ class Store:
 
 
 def counts(oracle: Oracle) -> tuple[int, ...]:
-    """What an oracle has counted: passes forwards, backwards and discarded, flat gradients, gradients looked at."""
-    return oracle.forwards, oracle.backwards, oracle.discarded, oracle.flat, oracle.seen
+    """What an oracle has counted: passes forwards, backwards, discarded; gradients that were flat, looked at, not finite."""
+    return oracle.forwards, oracle.backwards, oracle.discarded, oracle.flat, oracle.seen, oracle.odd
 
 
 def _texts(settings: object) -> set[str]:

@@ -56,13 +56,17 @@ class TransferFGSM(Attack):
     needs: ClassVar = Access.GRADIENTS
     norms: ClassVar[tuple[Norm, ...]] = ("linf", "l2")
 
-    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """g <- decay * g + direction / mean |direction|; x <- project(x + eps / steps * steepest(g))."""
-        if x.dim() != 4 and (self.diversity > 0 or self.kernel > 1):
+    def check_shape(self, shape: tuple[int, ...], threat: ThreatModel) -> None:
+        """Images (C, H, W) only, where inputs are resized or gradients smoothed."""
+        if len(shape) != 3 and (self.diversity > 0 or self.kernel > 1):
             raise ThreatError(
-                f"{self.kind} was given inputs of shape {tuple(x.shape[1:])}", "diversity and kernel are about images (C, H, W)",
+                f"{self.kind} was given inputs of shape {shape}", "diversity and kernel are about images (C, H, W)",
                 "set diversity=0 and kernel=1",
             )  # fmt: skip
+
+    def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
+        """g <- decay * g + direction / mean |direction|; x <- project(x + eps / steps * steepest(g))."""
+        self.check_shape(tuple(x.shape[1:]), threat)
         search, step = Survivors(oracle, x, y, threat, rng), threat.eps / self.steps
         point, momentum, variance = x, torch.zeros_like(x), torch.zeros_like(x)
         for _ in range(self.steps):

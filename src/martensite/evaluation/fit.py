@@ -75,7 +75,9 @@ def fit(
     def fits(method: Attack, searched: Model = model, threat: ThreatModel = threat) -> bool:
         try:
             method.check(searched, threat)
-            _check_shape(method, shape)
+            if not method.ball:  # what no ball holds (rotations, weather) is done to images
+                check_images(method.kind, shape)
+            method.check_shape(shape, threat)
         except (AccessError, ThreatError) as error:
             reasons.append(error)
             return False
@@ -113,12 +115,6 @@ def fit(
         distances=first[-1] if nearest is not None else None,
         left_out=tuple(dict.fromkeys(error.value for error in reasons)),
     )
-
-
-def _check_shape(method: Attack, shape: tuple[int, ...]) -> None:
-    """What no ball holds (rotations, weather) is done to images."""
-    if not method.ball:
-        check_images(method.kind, shape)
 
 
 def check_images(what: str, shape: tuple[int, ...]) -> None:
