@@ -353,6 +353,40 @@ def test_an_older_version_is_no_new_one(served, here, x):
     assert "an older one" in server.recorder.changes[-1].reason
 
 
+def test_the_servers_own_record_of_versions_is_no_news(served, here, x, monkeypatch):
+    versions = here.folder / "versions.json"
+    server = served(model={"evidence": {**here.evidence, "versions": str(versions)}})
+    (slot,), judged = server.fleet.slots.values(), []
+    judge = slot.judge_again
+    monkeypatch.setattr(slot, "judge_again", lambda route: (judged.append(route), judge(route)))
+    before = versions.stat()
+    for _ in range(3):
+        looked(server)
+    assert judged == []  # not before recheck
+    judge("primary")
+    assert (versions.stat().st_mtime_ns, versions.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    here.put(here.two)
+    for _ in range(4):
+        looked(server)
+    assert server.infer(x).json()["model_version"] == "2"
+    assert judged == ["primary"]  # for the new claims, before the bundle had settled
+    versions.write_text('{"tiny": {"version": 9, "digest": "x"}}')  # another's writing is
+    looked(server)
+    assert judged == ["primary", "primary"]
+    assert "an older one" in server.infer(x).json()["error"]
+
+
+def test_a_replay_is_refused_once_however_often_all_is_judged(served, here, x):
+    versions = str(here.folder / "versions.json")
+    evidence = {**here.evidence, "versions": versions, "recheck": 1e-6}
+    server = served(model={"bundle": str(here.two), "evidence": evidence})
+    here.put(here.one, here.two)
+    for _ in range(6):
+        looked(server)
+    assert server.infer(x).json()["model_version"] == "2"
+    assert [one.state for one in server.recorder.changes].count("refused") == 1
+
+
 def test_reload_when_asked_only(served, here, x):
     server = served(model={"reload": "asked"})
     here.put(here.two)

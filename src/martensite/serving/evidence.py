@@ -63,8 +63,8 @@ class Case:
 
     @property
     def watched(self) -> tuple[Path, ...]:
-        """Files whose change may change the verdict."""
-        given = (self.evidence.trust, self.evidence.versions, self.evidence.waivers, Path(self.evidence.policy))
+        """Files whose change may change the verdict; the record of versions, if there is one, is the last."""
+        given = (self.evidence.trust, self.evidence.waivers, Path(self.evidence.policy), self.evidence.versions)
         return (self.claims, *(one for one in given if one is not None))
 
     def subject(self, sealed: Sealed) -> Any:

@@ -175,7 +175,10 @@ class _Watched:
         self._loaded = self._settling = self._files()
         self._evidence = self._papers()
         self._judged, self._refused = time.monotonic(), True
-        self.slot.load(self.route)
+        try:
+            self.slot.load(self.route)
+        finally:
+            self._note_record()
         self._refused = False
 
     def look(self, asked: bool) -> None:
@@ -188,6 +191,7 @@ class _Watched:
                 self.load()
             except MartensiteError as error:  # the old version, if there is one, goes on
                 log.error("%s, %s: %s", self.slot.name, self.route, error)
+            papers = self._papers()
         case = self.source.case
         if self.route not in self.slot.lines or case is None:
             return
@@ -195,6 +199,13 @@ class _Watched:
         if due or papers != self._evidence:
             self._evidence, self._judged = papers, time.monotonic()
             self.slot.judge_again(self.route)
+            self._note_record()
+
+    def _note_record(self) -> None:
+        # What passes is written into the record of versions: one's own writing is no news, and must not bring a judgement.
+        case = self.source.case
+        if case is not None and case.evidence.versions is not None:
+            self._evidence = (*self._evidence[:-1], *_stamp([case.evidence.versions]))
 
     def _files(self) -> Stamp:
         bundle = self.source.bundle
