@@ -102,7 +102,14 @@ def here(yard, tmp_path):
         for suffix in (".sig", ".claims.jsonl"):
             shutil.copy(other.with_name(other.name + suffix), place.with_name(place.name + suffix))
 
-    here.config, here.put = config, put
+    def made(name, shape=(1, 6, 6), classes=3, version=3, seed=3, **saved):
+        """Another signed bundle, of other inputs."""
+        model = build({"kind": "mlp", "hidden": [4]}, shape, classes, seed=seed).eval()
+        save_bundle(model, tmp_path / name, **saved)
+        yard.prove(tmp_path / name, version)
+        return tmp_path / name
+
+    here.config, here.put, here.made = config, put, made
     here.model = load_bundle(here.one)
     return here
 

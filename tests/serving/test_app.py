@@ -203,6 +203,18 @@ def test_queries_that_look_like_a_search(served, here):
     assert said.infer(noise + 0.5).json()["parameters"]["queries"] == "suspicious"
 
 
+def test_a_reload_to_inputs_of_another_shape_is_watched_too(served, here):
+    """The projection of the watch was the first version's for ever, and every request after the reload 500."""
+    server = served(model={"queries": {"window": 100, "limit": 20, "then": "refuse"}})
+    assert server.infer(torch.rand(1, 1, 4, 4)).status_code == 200
+    here.put(here.made("wide"))
+    server.fleet.slot("tiny").load("primary")
+    noise = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0)) * 0.02
+    codes = [server.infer(one[None] + 0.5).status_code for one in noise]
+    assert codes[:19] == [200] * 19
+    assert set(codes[21:]) == {429}
+
+
 # Several models, canaries, shadows
 
 

@@ -17,6 +17,7 @@ from martensite.core.config import Config
 
 WIDTH = 64  # of the projection
 REMEMBERED = 4096  # keys
+KINDS = 2  # of inputs at a time: a model's, and those of a version that a reload is about to replace
 
 
 class Queries(Config):
@@ -65,6 +66,28 @@ class Watch:
         for row in x.reshape(len(x), -1) @ self._project:
             window.add(row, self.settings.near)
         return window.count
+
+
+class Watches:
+    """A watch for each kind of input that a model's versions take: a reload may bring one of another shape.
+
+    Args:
+        settings: What counts.
+    """
+
+    def __init__(self, settings: Queries) -> None:
+        self.settings = settings
+        self._each: OrderedDict[tuple[tuple[int, ...], float], Watch] = OrderedDict()
+
+    def of(self, shape: tuple[int, ...], width: float) -> Watch:
+        """The one of inputs of a shape in a box of a width; which were asked for longest ago is forgotten."""
+        kind = (tuple(shape), width)
+        if kind not in self._each:
+            self._each[kind] = Watch(self.settings, *kind)
+        self._each.move_to_end(kind)
+        if len(self._each) > KINDS:
+            self._each.popitem(last=False)
+        return self._each[kind]
 
 
 class _Window:

@@ -17,7 +17,7 @@ from martensite.serving.line import Line
 from martensite.serving.loaded import load
 from martensite.serving.observer import Change, Judged, Observer, Route
 from martensite.serving.outcome import Outcome
-from martensite.serving.queries import Watch
+from martensite.serving.queries import Watches
 from martensite.serving.refusal import Refusal
 from martensite.serving.second import ask_second
 
@@ -59,7 +59,7 @@ class Slot:
         # An older bundle must not replace a newer one, nor an older verdict a newer one: admins and alerts ask beside the watch.
         self._loading, self._judging = threading.Lock(), threading.Lock()
         self.second: Slot | None = None  # set by the fleet, which knows all of them
-        self._watch: Watch | None = None
+        self._watches = Watches(config.queries) if config.queries is not None else None
         self._watching = asyncio.Lock()
         self._shadows: set[asyncio.Task[None]] = set()
 
@@ -152,17 +152,16 @@ class Slot:
             raise Refusal(503, f"{self.name} is not served: {self.reason}", "what isn't proven isn't served", retry_after=10.0)
         return lines[0]
 
-    async def watch(self, key: str, x: npt.NDArray[np.float32]) -> int:
-        """Note a key's queries; the near duplicates among its recent ones. Many are looked at beside the event loop."""
-        if self.config.queries is None:
+    async def watch(self, line: Line, key: str, x: npt.NDArray[np.float32]) -> int:
+        """Note a key's queries to a version; the near duplicates among its recent ones. Many are looked at beside the loop."""
+        if self._watches is None:
             return 0
-        if self._watch is None:
-            manifest = self.described().loaded.manifest
-            self._watch = Watch(self.config.queries, manifest.shape, manifest.box[1] - manifest.box[0])
+        low, high = line.loaded.manifest.box
+        watch = self._watches.of(x.shape[1:], high - low)
         async with self._watching:  # one after the other, wherever they are looked at
-            if len(x) * self.config.queries.window <= AT_ONCE:
-                return self._watch.see(key, x)
-            return await asyncio.to_thread(self._watch.see, key, x)
+            if len(x) * watch.settings.window <= AT_ONCE:
+                return watch.see(key, x)
+            return await asyncio.to_thread(watch.see, key, x)
 
     def permit(self, near: int) -> None:
         """Whether so many near duplicates may be answered.

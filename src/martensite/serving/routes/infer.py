@@ -73,7 +73,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
         line.has_room(len(query.x))  # before anything is done that costs more for more samples
         x = line.accept(query, slot.config.outside)
         fleet.gatekeeper.limits.take(key, len(x))
-        near = request.state.near = await slot.watch(key.name, x)
+        near = request.state.near = await slot.watch(line, key.name, x)
         slot.permit(near)
         outcome = await slot.answer(line, x, id, key.name)
         content, head = write_answer(
