@@ -185,6 +185,21 @@ def test_a_refused_request_costs_nothing():
     limits.take(key, 5)
 
 
+def test_what_is_given_back_is_of_the_quota_and_of_its_own_day():
+    clock = Clock()
+    limits, (_, key) = Limits(clock=clock), made(rate=1.0, burst=5, quota=5)
+    day = limits.take(key, 5)
+    limits.give_back(key, 5, day)
+    with pytest.raises(Refusal, match="a second"):  # the rate counts attempts
+        limits.take(key, 5)
+    clock.now += DAY
+    limits.take(key, 5)
+    limits.give_back(key, 5, day)
+    clock.now += 10
+    with pytest.raises(Refusal, match="a day"):
+        limits.take(key, 1)
+
+
 def test_damaged_counts_are_not_taken_for_none(tmp_path):
     (tmp_path / "counts.json").write_text(json.dumps({"day": 1}))
     with pytest.raises(ArtifactError, match="holds no counts"):

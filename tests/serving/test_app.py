@@ -162,6 +162,20 @@ def test_rate_and_quota_answer_429_with_when_to_come_back(served, keyed, x):
     assert {reply.key for reply in server.recorder.replies} == {"slow", "few"}
 
 
+def test_what_is_turned_away_for_load_costs_no_quota(served, keyed, x, monkeypatch):
+    headers, access = keyed(app={"quota": 10})
+    server = served(model={"batching": {"max_queue": 8}}, **access)
+    (slot,) = server.fleet.slots.values()
+    with monkeypatch.context() as patch:
+        patch.setattr(slot.lines["primary"]._batcher, "_waiting", 6)  # others wait
+        for _ in range(3):
+            answer = server.infer(x, headers=headers["app"])
+            assert answer.status_code == 429
+            assert "may" in answer.json()["error"]
+    for status in (200, 200, 429):
+        assert server.infer(x, headers=headers["app"]).status_code == status
+
+
 def test_a_key_revoked_while_the_server_runs(served, keyed, here, x):
     headers, access = keyed(app={})
     server = served(**access)

@@ -30,8 +30,11 @@ class Limits:
         self._day, self._used = self._read()
         self._dirty = False
 
-    def take(self, key: ApiKey, n: int) -> None:
+    def take(self, key: ApiKey, n: int) -> int:
         """Count n samples.
+
+        Returns:
+            The day they count for, as `give_back` wants it.
 
         Raises:
             Refusal: 429, faster or more than the key may; 413, more than it ever may at once.
@@ -63,6 +66,13 @@ class Limits:
             self._dirty = True
         if key.rate is not None:
             self._buckets[key.name] = (level - n, moment)
+        return self._day
+
+    def give_back(self, key: ApiKey, n: int, day: int) -> None:
+        """Samples that were counted and, for the server's load, not answered: the quota has them back, the rate has not."""
+        if key.quota is not None and day == self._day:
+            self._used[key.name] = max(self._used.get(key.name, 0) - n, 0)
+            self._dirty = True
 
     def save(self) -> None:
         """Write the counts, if they changed.

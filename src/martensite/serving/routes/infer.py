@@ -72,10 +72,14 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
         line = slot.pick(version)
         line.has_room(len(query.x))  # before anything is done that costs more for more samples
         x = line.accept(query, slot.config.outside)
-        fleet.gatekeeper.limits.take(key, len(x))
+        day = fleet.gatekeeper.limits.take(key, len(x))
         near = request.state.near = await slot.watch(line, key.name, x)
         slot.permit(near)
-        outcome = await slot.answer(line, x, id, key.name)
+        try:
+            outcome = await slot.answer(line, x, id, key.name)
+        except Refusal:  # for load, or since the version went away: no fault of the client's
+            fleet.gatekeeper.limits.give_back(key, len(x), day)
+            raise
         content, head = write_answer(
             query,
             model,
