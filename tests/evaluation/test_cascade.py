@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from martensite.attacks import DDN, FGM, FGSM, FMN, PGD, AutoAttack, HopSkipJump, Square
+from martensite.attacks.canaries import Staircase
 from martensite.core.errors import AccessError, ConfigError, ModelError
 from martensite.data import Dataset
 from martensite.evaluation import Suite, evaluate, evaluate_union
 from martensite.evaluation import work as work_module
 from martensite.evaluation.adaptive import assault
-from martensite.models import Access, BlackBox
+from martensite.models import Access, BlackBox, Classifier, with_bpda
+from martensite.models.digest import identity
 from martensite.threat import ThreatModel
 
 
@@ -223,6 +226,20 @@ def test_a_finished_run_is_read_back_without_asking_the_model(linear, data, thre
     monkeypatch.setattr(work_module, "assault", assault)
     other = evaluate(linear, data.subset(slice(0, 50)), threat, suite, store=tmp_path)
     assert len(other.outcomes) == 50
+
+
+def test_the_same_weights_that_compute_otherwise_share_nothing_in_a_store(linear, data, threat, tmp_path):
+    """A model behind a staircase and the same through BPDA have one digest; what is kept of one must not answer for the other."""
+    hidden = Classifier(nn.Sequential(Staircase(), linear.net), 2)
+    seen = with_bpda(hidden, "net.0")
+    assert identity(hidden) == identity(seen)
+    suite = Suite(name="s", attacks=(PGD(steps=5, random_start=False),))
+    left, fewer = (evaluate(one, data, threat, suite, store=tmp_path).robust_accuracy.count for one in (hidden, seen))
+    assert fewer < left
+    assert fewer == evaluate(seen, data, threat, suite).robust_accuracy.count
+    odd = Classifier(linear.net, 2)
+    with open(os.devnull) as odd.file, pytest.raises(ModelError, match="leave store= out"):
+        evaluate(odd, data, threat, suite, store=tmp_path)
 
 
 def test_a_model_that_nothing_names_has_no_store(linear, data, threat, tmp_path):

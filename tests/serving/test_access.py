@@ -200,6 +200,19 @@ def test_what_is_given_back_is_of_the_quota_and_of_its_own_day():
         limits.take(key, 1)
 
 
+def test_counts_that_cannot_be_kept_are_told_of_before_the_first_request(tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = Access(keys=tmp_path / "keys.yaml", counts=tmp_path / "file" / "counts.json")
+    Keys(keys=(made("free")[1],)).save(tmp_path / "keys.yaml")
+    door = Gatekeeper(settings)
+    assert door.try_counts() == ""  # there is nothing to keep
+    Keys(keys=(made("paid", quota=5)[1],)).save(tmp_path / "keys.yaml")
+    assert "--counts" in door.refresh()
+    assert "begin anew at a restart" in Gatekeeper(settings).try_counts()
+    assert Gatekeeper(Access(keys=tmp_path / "keys.yaml")).try_counts() == ""
+    assert (tmp_path / "keys.yaml.counts.json").exists()
+
+
 def test_damaged_counts_are_not_taken_for_none(tmp_path):
     (tmp_path / "counts.json").write_text(json.dumps({"day": 1}))
     with pytest.raises(ArtifactError, match="holds no counts"):

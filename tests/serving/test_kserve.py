@@ -72,6 +72,16 @@ def test_its_words_are_understood_by_serve(tmp_path, monkeypatch, yard):
     assert config.models[0].name == "digits"
     assert config.models[0].evidence.policy == "default"
     assert config.access.keys == tmp_path / "keys.yaml"
+    assert str(config.access.counts) == "/var/lib/martensite/counts.json"
+
+
+def test_counts_lie_where_they_can_be_written():
+    predictor = KServe(**GIVEN).manifest()["spec"]["predictor"]
+    (container,) = predictor["containers"]
+    counts = container["args"][container["args"].index("--counts") + 1]
+    (mount,) = [one for one in container["volumeMounts"] if counts.startswith(one["mountPath"] + "/")]
+    assert "readOnly" not in mount
+    assert {"name": mount["name"], "emptyDir": {}} in predictor["volumes"]
 
 
 def test_the_command_writes_yaml(tmp_path, capsys):
@@ -83,3 +93,4 @@ def test_the_command_writes_yaml(tmp_path, capsys):
         out = capsys.readouterr().out
         text = (tmp_path / "d.yaml").read_text() if "--out" in more else out
         check(yaml.safe_load(text))
+        assert "&id" not in text

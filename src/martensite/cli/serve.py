@@ -45,6 +45,7 @@ def command(
     signature: Annotated[Path | None, _file("Signature of the bundle; default: BUNDLE.sig")] = None,
     versions: Annotated[Path | None, _file("Record of the versions that passed, against replay; kept up to date")] = None,
     keys: Annotated[Path | None, _file("API keys, made by 'martensite access new'; default: none are asked for")] = None,
+    counts: Annotated[Path | None, _file("Where the day's quotas are kept over a restart; default: KEYS.counts.json")] = None,
     tls_cert: Annotated[Path | None, _file("TLS certificate with its chain, PEM")] = None,
     tls_key: Annotated[Path | None, _file("TLS private key, PEM")] = None,
     backend: Annotated[str | None, _word("KIND", "torch (default) or onnxruntime")] = None,
@@ -71,8 +72,8 @@ def command(
         raise ConfigError("one of --tls-cert and --tls-key was given", "TLS takes both", "give the other")
     given = {
         "bundle": bundle, "name": name, "host": host, "port": port, "policy": policy, "trust": trust, "claims": claims,
-        "signature": signature, "versions": versions, "keys": keys, "tls_certificate": tls_cert, "tls_key": tls_key,
-        "backend": backend, "threads": threads, "fail": fail,
+        "signature": signature, "versions": versions, "keys": keys, "counts": counts, "tls_certificate": tls_cert,
+        "tls_key": tls_key, "backend": backend, "threads": threads, "fail": fail,
         "insecure_no_evidence": insecure_no_evidence or None,
     }  # fmt: skip
     asked = settings(config, given)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from martensite.attacks.fingerprint import UnknownError, fingerprint
 from martensite.core.acts import Act, recorded
 from martensite.core.engine import Engine
 from martensite.core.errors import ModelError, ThreatError
@@ -103,12 +104,7 @@ def evaluate(
     threat.check_shape(data.x)
     threat.check_clean(data.x)
     try_out(model, data.x)
-    if store is not None and identity(model).startswith("unnamed:"):
-        raise ModelError(
-            f"a {type(model).__name__} was given with a store",
-            "its answers can't be recognised by a digest, so nobody could tell whose they are",
-            "give it a digest, or leave store= out",
-        )
+    store = None if store is None else _shelf(store, model, surrogates or {})
     fit(suite, model, threat, data.shape)  # before anything is asked: a suite of which nothing fits is refused
     training = in_training(model)
     started = time.perf_counter()
@@ -150,6 +146,23 @@ def evaluate(
     report = summarise(evidence, suite, fitted, canaries, findings, decision, beside, timing)
     steady(model, None)
     return report
+
+
+def _shelf(store: Path, model: Model, surrogates: Mapping[str, Model]) -> Path:
+    """The part of a store that is of these models: of what they compute, not of their weights alone."""
+    if identity(model).startswith("unnamed:"):
+        raise ModelError(
+            f"a {type(model).__name__} was given with a store",
+            "its answers can't be recognised by a digest, so nobody could tell whose they are",
+            "give it a digest, or leave store= out",
+        )
+    try:
+        code = fingerprint(*(one for one in (model, *surrogates.values()) if isinstance(one, nn.Module)))
+    except UnknownError as error:
+        raise ModelError(
+            f"a model that holds {error} was given with a store", "nothing tells whether it computes the same", "leave store= out"
+        ) from None
+    return Path(store) / code.removeprefix("sha256:")[:16]
 
 
 _SUNG: dict[str, tuple[Canary, ...]] = {}  # by suite, norm and access: nothing else decides what canaries sing

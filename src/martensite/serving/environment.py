@@ -17,6 +17,7 @@ SERVER: dict[str, tuple[str, ...]] = {
     "host": ("host",),
     "port": ("port",),
     "keys": ("access", "keys"),
+    "counts": ("access", "counts"),
     "tls_certificate": ("tls", "certificate"),
     "tls_key": ("tls", "key"),
     "audit": ("audit", "log"),
@@ -45,6 +46,7 @@ class Environment(BaseSettings):
     host: str | None = None
     port: int | None = None
     keys: str | None = None
+    counts: str | None = None
     tls_certificate: str | None = None
     tls_key: str | None = None
     audit: str | None = None

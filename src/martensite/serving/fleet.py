@@ -17,6 +17,7 @@ from martensite.serving.gatekeeper import Gatekeeper
 from martensite.serving.lag import Lag
 from martensite.serving.ledger import Ledger
 from martensite.serving.leftovers import sweep
+from martensite.serving.line import Line
 from martensite.serving.monitoring.live import Live
 from martensite.serving.monitoring.suspend import Suspender
 from martensite.serving.observer import Observer, Observers, Route
@@ -83,6 +84,8 @@ class Fleet:
         """
         if n := sweep():
             log.info("%d private folders of servers that were killed are removed", n)
+        if trouble := self.gatekeeper.try_counts():
+            log.error("%s", trouble)
         if self.config.threads is not None:
             torch.set_num_threads(self.config.threads)
         for watched in self._watches:
@@ -116,14 +119,12 @@ class Fleet:
         self._asked.update([name] if name is not None else self.slots)
 
     async def reload(self, name: str) -> None:
-        """Load a model's folders anew, now.
+        """Load a model's folders anew, now: all of them, or none.
 
         Raises:
-            MartensiteError: a version was refused; the one before goes on serving.
+            MartensiteError: a version was refused; those before go on serving.
         """
-        for watched in self._watches:
-            if watched.slot.name == name:
-                await asyncio.to_thread(watched.load)
+        await asyncio.to_thread(_load_together, [watched for watched in self._watches if watched.slot.name == name])
 
     async def watch(self) -> None:
         """Look at the files for ever."""
@@ -168,17 +169,21 @@ class _Watched:
         self._evidence: Stamp = ()
         self._judged = 0.0
         self._refused = False
+        self._primary: Line | None = None  # what it was refused beside
 
     def load(self) -> None:
         """Load what is there; raises as `Slot.load`."""
-        # Looked at before: what changes during the load is seen at the next tick.
+        _load_together([self])
+
+    def begin(self) -> None:
+        """Note what is there. Before a load: what changes during it is seen at the next tick."""
         self._loaded = self._settling = self._files()
         self._evidence = self._papers()
         self._judged, self._refused = time.monotonic(), True
-        try:
-            self.slot.load(self.route)
-        finally:
-            self._note_record()
+        self._primary = self.slot.lines.get("primary")
+
+    def done(self) -> None:
+        """Note that it serves."""
         self._refused = False
 
     def look(self, asked: bool) -> None:
@@ -186,7 +191,9 @@ class _Watched:
         files, papers = self._files(), self._papers()
         settled, self._settling = files == self._settling, files
         changed = self.slot.config.reload == "watch" and files != self._loaded and settled  # nobody is writing it any more
-        if asked or changed or (self._refused and papers != self._evidence):
+        # What didn't go with one primary may go with the next.
+        another = self.route != "primary" and self.slot.lines.get("primary") is not self._primary
+        if asked or changed or (self._refused and (another or papers != self._evidence)):
             try:
                 self.load()
             except MartensiteError as error:  # the old version, if there is one, goes on
@@ -218,6 +225,14 @@ class _Watched:
 
     def _papers(self) -> Stamp:
         return _stamp(self.source.case.watched) if self.source.case is not None else ()
+
+
+def _load_together(watched: Sequence[_Watched]) -> None:
+    for one in watched:
+        one.begin()
+    watched[0].slot.load(*(one.route for one in watched))
+    for one in watched:
+        one.done()
 
 
 def _stamp(paths: Sequence[Path]) -> Stamp:

@@ -127,7 +127,8 @@ class Gatekeeper:
                 stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
                 if stamp != self._stamp:
                     self._keys = Keys.parse(load_yaml(path) or {})
-                    self._stamp = stamp
+                    first, self._stamp = self._stamp is None, stamp
+                    trouble = "" if first else self.try_counts()  # a quota may be new
             except (OSError, MartensiteError) as error:
                 if self._stamp is None:
                     raise ConfigError(f"{path} can't be used: {error}", "it holds API keys", "martensite access new") from None
@@ -136,13 +137,17 @@ class Gatekeeper:
             trouble = self.keep() or trouble
         return trouble
 
-    def keep(self) -> str:
+    def try_counts(self) -> str:
+        """What keeps quotas from outliving a restart, or ``""``: told at once, and not after the first request."""
+        return self.keep(always=True) if any(key.quota is not None for key in self._keys.keys) else ""
+
+    def keep(self, always: bool = False) -> str:
         """Write the counts; what went wrong, or ``""``."""
         self._saved = time.monotonic()
         try:
-            self.limits.save()
+            self.limits.save(always)
         except MartensiteError as error:
-            return str(error)
+            return f"the day's quotas can't be kept and begin anew at a restart: {error}: set access: {{counts: FILE}}, or --counts"
         return ""
 
 

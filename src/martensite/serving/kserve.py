@@ -11,7 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from martensite.core.config import Config
 
 LABEL = r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$"
-MOUNTED, PLACES = "/mnt/models", "/etc/martensite"
+MOUNTED, PLACES, KEPT = "/mnt/models", "/etc/martensite", "/var/lib/martensite"
 PORT = 8080
 
 
@@ -51,6 +51,7 @@ class KServe(Config):
         bundle = f"{MOUNTED}/{self.bundle}"
         words = ["serve", bundle, "--name", self.name, "--host", "0.0.0.0", "--port", str(PORT), "--policy", self.policy]
         words += ["--trust", f"{PLACES}/trust/trust.yaml", "--keys", f"{PLACES}/keys/keys.yaml", "--fail", "open-port"]
+        words += ["--counts", f"{KEPT}/counts.json"]  # a Secret is mounted read-only: beside keys.yaml nothing can be written
         amount = {"cpu": self.cpu, "memory": self.memory}
         container = {
             "name": "kserve-container",
@@ -65,7 +66,7 @@ class KServe(Config):
                 "periodSeconds": 10,
                 "initialDelaySeconds": 30,
             },
-            "resources": {"requests": amount, "limits": amount},
+            "resources": {"requests": amount, "limits": {**amount}},
             "securityContext": {
                 "allowPrivilegeEscalation": False,
                 "capabilities": {"drop": ["ALL"]},
@@ -75,6 +76,7 @@ class KServe(Config):
             "volumeMounts": [
                 {"name": "trust", "mountPath": f"{PLACES}/trust", "readOnly": True},
                 {"name": "keys", "mountPath": f"{PLACES}/keys", "readOnly": True},
+                {"name": "kept", "mountPath": KEPT},
                 {"name": "scratch", "mountPath": "/tmp"},
             ],
         }
@@ -87,6 +89,7 @@ class KServe(Config):
             "volumes": [
                 {"name": "trust", "configMap": {"name": self.trust}},
                 {"name": "keys", "secret": {"secretName": self.keys}},
+                {"name": "kept", "emptyDir": {}},  # lives as long as the pod: the day's quotas outlive a container's restart
                 {"name": "scratch", "emptyDir": {}},
             ],
         }

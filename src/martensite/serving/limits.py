@@ -74,13 +74,16 @@ class Limits:
             self._used[key.name] = max(self._used.get(key.name, 0) - n, 0)
             self._dirty = True
 
-    def save(self) -> None:
-        """Write the counts, if they changed.
+    def save(self, always: bool = False) -> None:
+        """Write the counts.
+
+        Args:
+            always: Even if they haven't changed: whether it can be done shows.
 
         Raises:
             StorageError: the disk refused it.
         """
-        if self._path is not None and self._dirty:
+        if self._path is not None and (self._dirty or always):
             self._dirty = False
             used = dict(self._used)  # a copy: the event loop goes on counting
             write_text(self._path, json.dumps({"day": self._day, "used": used}) + "\n")

@@ -37,6 +37,7 @@ class Line:
     ) -> None:
         self.name, self.route, self.loaded, self._refuse = name, route, loaded, refuse_flagged
         self.out = ""  # why it may not serve at present
+        self.odd = ""  # why it doesn't go with the primary that came after it
         self._observer = observer
         self._batcher = Batcher(self._compute, self._tell, batching, loaded.pace, f"{name} {loaded.version}")
 
@@ -68,6 +69,17 @@ class Line:
             return (manifest.shape[0], -1, -1)
         return manifest.shape
 
+    @property
+    def levels(self) -> tuple[float, float]:
+        """Least and greatest value of an input as clients send it."""
+        preprocess = self.loaded.preprocess
+        return self.loaded.manifest.box if preprocess is None else preprocess.levels
+
+    @property
+    def idle(self) -> str:
+        """Why nobody is answered by it at present; ``""`` if somebody may be."""
+        return self.out or self.odd
+
     def has_room(self, n: int) -> None:
         """Refuse more samples than can ever wait; raises as `Batcher.fits`."""
         self._batcher.fits(n)
@@ -87,9 +99,7 @@ class Line:
         raw = as_float(x)
         if not np.isfinite(raw).all():
             raise Refusal(400, "the input holds NaN or infinity", "inputs are finite numbers", "clean the data")
-        low, high = self.loaded.manifest.box
-        if self.loaded.preprocess is not None:
-            low, high = self.loaded.preprocess.levels
+        low, high = self.levels
         slack = ROUNDING * (high - low)
         if outside == "refuse" and (raw.min() < low - slack or raw.max() > high + slack):
             raise Refusal(

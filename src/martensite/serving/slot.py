@@ -3,20 +3,24 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from martensite.core.errors import MartensiteError
+from martensite.serving.beside import mismatch
 from martensite.serving.config import ModelConfig
 from martensite.serving.evidence import Case
 from martensite.serving.line import Line
 from martensite.serving.loaded import load
 from martensite.serving.observer import Change, Judged, Observer, Route
 from martensite.serving.outcome import Outcome
+from martensite.serving.protocol.request import Query
 from martensite.serving.queries import Watches
 from martensite.serving.refusal import Refusal
 from martensite.serving.second import ask_second
@@ -74,59 +78,97 @@ class Slot:
         line = self.lines.get("primary")
         return self.trouble.get("primary", "") if line is None else line.out
 
-    def load(self, route: Route) -> None:
-        """Load what the folder holds and put it in the old version's place; old requests finish on the old one.
+    def load(self, *routes: Route) -> None:
+        """Load what the folders hold and put it in the old versions' place; old requests finish on the old ones.
 
         Raises:
-            MartensiteError: it isn't proven, or can't be loaded; what served before goes on serving.
+            MartensiteError: one isn't proven, can't be loaded, or doesn't go with the primary; all that served go on serving.
         """
         with self._loading:
-            self._load(route)
+            ready: dict[Route, tuple[Line, Change]] = {}
+            try:
+                # The primary last: where another is refused its number isn't even in the record of versions.
+                for route in sorted(routes, key=ROUTES.index, reverse=True):
+                    ready[route] = self._ready(route)
+                for route in ready:
+                    with self._refusing(route):
+                        self._agrees(ready[route][0], ready["primary"][0] if "primary" in ready else self.lines.get("primary"))
+                        self._before(ready[route][1])
+            except BaseException:
+                for line, _ in ready.values():
+                    line.close()
+                raise
+            for route in sorted(ready, key=ROUTES.index):
+                self._swap(route, *ready[route])
 
     def judge_again(self, route: Route) -> None:
         """Take a version out whose evidence has ended, or back in if it is good again."""
         with self._judging:
             self._judge_again(route)
 
-    def _load(self, route: Route) -> None:
+    def _ready(self, route: Route) -> tuple[Line, Change]:
+        """A version that could serve, and the news of it."""
         source, started, began = self.sources[route], time.time(), time.perf_counter()
-        line: Line | None = None
+        with self._refusing(route):
+            try:
+                loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
+            except MartensiteError as error:
+                if source.case is not None:
+                    self.observer.judged(Judged(self.name, "", "", str(error), {}, route, time.perf_counter() - began, started))
+                raise
+        if source.case is not None:
+            judged = Judged(self.name, loaded.version, loaded.digest, "", loaded.record, route, loaded.verified, started)
+            self.observer.judged(judged)
+        refuse = self.config.flagged == "refuse"
+        line = Line(self.name, route, loaded, self.config.batching, self.observer, refuse_flagged=refuse)
+        return line, Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded)
+
+    @contextmanager
+    def _refusing(self, route: Route) -> Iterator[None]:
+        """Tell of a version that is refused here."""
         try:
-            loaded = load(source.bundle, source.case, self.config.backend, self.config.batching.max_batch)
-            refuse = self.config.flagged == "refuse"
-            line = Line(self.name, route, loaded, self.config.batching, self.observer, refuse_flagged=refuse)
-            change = Change(self.name, line.version, loaded.digest, "serving", "", loaded.record, route, loaded)
-            self._before(change)
+            yield
         except MartensiteError as error:
-            if line is not None:
-                line.close()
             self.trouble[route] = str(error)
-            if source.case is not None:
-                self.observer.judged(Judged(self.name, "", "", str(error), {}, route, time.perf_counter() - began, started))
             self.observer.change(Change(self.name, "", "", "refused", str(error), route=route))
             raise
-        if source.case is not None:
-            judged = Judged(self.name, line.version, loaded.digest, "", loaded.record, route, loaded.verified, started)
-            self.observer.judged(judged)
+
+    def _agrees(self, line: Line, first: Line | None) -> None:
+        """Refuse what doesn't go with the primary, which itself is never refused for what stands beside it."""
+        if line.route != "primary" and first is not None and (error := mismatch(first, line, self.config.outside)):
+            raise error
+
+    def _swap(self, route: Route, line: Line, change: Change) -> None:
         old = self.lines.get(route)
         self.lines[route] = line  # one assignment: a request sees the old one or the new one
         self.trouble.pop(route, None)
         self.observer.change(change)
+        if route == "primary":
+            self._look_beside(line)
         if old is not None:
             old.close(self.config.batching.timeout)  # after which nobody waits for it any more
             self.observer.change(Change(self.name, old.version, old.loaded.digest, "retired", "", {}, route))
+
+    def _look_beside(self, first: Line) -> None:
+        """Take out what doesn't go with a new primary, and back in what does again."""
+        for route, line in self.lines.items():
+            if route != "primary":
+                error = mismatch(first, line, self.config.outside)
+                self._set(line, line.out, "" if error is None else str(error))
+
+    def _set(self, line: Line, out: str, odd: str) -> None:
+        was, loaded = bool(line.idle), line.loaded
+        line.out, line.odd = out, odd
+        if was != bool(line.idle):
+            state: Literal["out", "serving"] = "out" if line.idle else "serving"
+            self.observer.change(Change(self.name, line.version, loaded.digest, state, line.idle, loaded.record, line.route, loaded))
 
     def _judge_again(self, route: Route) -> None:
         line, started, began = self.lines[route], time.time(), time.perf_counter()
         reason, loaded = line.loaded.judge_again(), line.loaded
         seconds = time.perf_counter() - began
         self.observer.judged(Judged(self.name, line.version, loaded.digest, reason, loaded.record, route, seconds, started))
-        if bool(reason) != bool(line.out):
-            state = "out" if reason else "serving"
-            self.observer.change(
-                Change(self.name, line.version, line.loaded.digest, state, reason, loaded.record, route, loaded)  # type: ignore[arg-type]
-            )
-        line.out = reason
+        self._set(line, reason, line.odd)
 
     @property
     def ahead(self) -> float:
@@ -202,12 +244,12 @@ class Slot:
                 return fit[1]
         return fit[0]
 
-    async def answer(self, line: Line, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
-        """The outcome of inputs (n, *d) in the box; the shadow hears of them, too."""
+    async def answer(self, line: Line, query: Query, x: npt.NDArray[np.float32], id: str, key: str) -> Outcome:
+        """The outcome of inputs (n, *d) in the box, as a version made them of a query; the shadow hears of that, too."""
         outcome = line.answer(x, id, key)
         shadow = self.lines.get("shadow")
-        if shadow is not None and not shadow.out and len(self._shadows) < self.config.batching.max_queue:
-            task = asyncio.create_task(_quietly(shadow, x, id, key))
+        if shadow is not None and not shadow.idle and len(self._shadows) < self.config.batching.max_queue:
+            task = asyncio.create_task(_quietly(shadow, query, self.config.outside, id, key))
             self._shadows.add(task)
             task.add_done_callback(self._shadows.discard)
         first = await outcome
@@ -222,7 +264,7 @@ class Slot:
 
     def _serving(self) -> list[Line]:
         routes: tuple[Route, ...] = ("primary", "canary")
-        return [self.lines[route] for route in routes if route in self.lines]
+        return [self.lines[route] for route in routes if route in self.lines and not self.lines[route].odd]
 
     def close(self, timeout: float | None = None) -> None:
         """End every version."""
@@ -230,11 +272,12 @@ class Slot:
             line.close(timeout)
 
 
-async def _quietly(line: Line, x: npt.NDArray[np.float32], id: str, key: str) -> None:
+async def _quietly(line: Line, query: Query, outside: Literal["refuse", "clip"], id: str, key: str) -> None:
     try:
-        await line.answer(x, id, key)
+        # What the client sent, and not what another version made of it: this one has preprocessing, box and rules of its own.
+        await line.answer(line.accept(query, outside), id, key)
     except (Refusal, MartensiteError, RuntimeError):
-        return  # a shadow that can't keep up misses some
+        return  # a shadow that can't keep up, or doesn't take it, misses some
 
 
 def _source(config: ModelConfig, route: Route, insecure: bool) -> Source | None:

@@ -76,7 +76,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
         near = request.state.near = await slot.watch(line, key.name, x)
         slot.permit(near)
         try:
-            outcome = await slot.answer(line, x, id, key.name)
+            outcome = await slot.answer(line, query, x, id, key.name)
         except Refusal:  # for load, or since the version went away: no fault of the client's
             fleet.gatekeeper.limits.give_back(key, len(x), day)
             raise
