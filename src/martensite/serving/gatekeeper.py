@@ -147,7 +147,9 @@ class Gatekeeper:
         try:
             self.limits.save(always)
         except MartensiteError as error:
-            return f"the day's quotas can't be kept and begin anew at a restart: {error}: set access: {{counts: FILE}}, or --counts"
+            return (
+                f"the day's quotas can't be kept and begin anew at a restart: {error}: set access: {{counts: FILE}}, or --counts"
+            )
         return ""
 
 
