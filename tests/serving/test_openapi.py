@@ -21,6 +21,7 @@ OURS = (
     "/v2/models/{model}/versions/{version}",
     "/v2/models/{model}/versions/{version}/infer",
     "/v2/models/{model}/versions/{version}/ready",
+    "/v2/repository/index",
     "/v2/repository/models/{model}/load",
 )
 
@@ -63,6 +64,38 @@ def try_path(plain, description, path, examples):
         warnings.simplefilter("ignore")
         attempt()
     assert seen
+
+
+INPUT = {"name": "input", "datatype": "FP32", "shape": [1, 1, 4, 4], "data": [0.5] * 16}
+
+
+@pytest.mark.parametrize(
+    ("changes", "right"),
+    [
+        ({}, True),
+        ({"id": None}, False),
+        ({"id": "x" * 257}, False),
+        ({"outputs": None}, False),
+        ({"outputs": []}, True),
+        ({"parameters": None}, False),
+        ({"parameters": {"more": 1}}, True),
+        ({"parameters": {"binary_data_output": 1}}, False),
+        ({"outputs": [{"name": "label", "parameters": {"binary_data": "yes"}}]}, False),
+        ({"inputs": []}, False),
+        ({"inputs": [INPUT, INPUT]}, False),
+        ({"inputs": [{**INPUT, "datatype": "BYTES"}]}, False),
+        ({"inputs": [{**INPUT, "data": None}]}, False),
+        ({"inputs": [{**INPUT, "shape": [-1, 1, 4, 4]}]}, False),
+        ({"inputs": [{**INPUT, "shape": [1] * 17}]}, False),
+        ({"inputs": [{**INPUT, "parameters": {"binary_data_size": -1}}]}, False),
+    ],
+)
+def test_the_description_takes_what_the_server_takes(plain, description, changes, right):
+    jsonschema = pytest.importorskip("jsonschema")
+    document = {"inputs": [INPUT], **changes}
+    schema = {"$ref": "#/components/schemas/InferRequest", "components": description["components"]}
+    assert jsonschema.Draft202012Validator(schema).is_valid(document) == right
+    assert plain.post("/v2/models/tiny/infer", json=document).status_code == (200 if right else 400)
 
 
 @pytest.mark.parametrize("path", OURS)

@@ -1,12 +1,14 @@
 """Documents of the protocol, as the OpenAPI page shows them. Inference requests are read by `request`, without these."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Datatype = Literal[
-    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
-]
+from martensite.serving.protocol.request import DIMENSIONS, LONGEST
+
+Number = Literal["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64"]
+Datatype = Number | Literal["BYTES"]
+Side = Annotated[int, Field(ge=0)]
 
 
 class Document(BaseModel):
@@ -61,30 +63,48 @@ class ModelMetadata(Document):
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
+class InputParameters(Document):
+    """Of an input."""
+
+    binary_data_size: int = Field(default_factory=int, ge=0, description="Bytes after the JSON, in place of data.")
+
+
 class InputTensor(Document):
     """A tensor with its numbers, row by row, flat or nested; or in binary after the JSON, with binary_data_size."""
 
     name: str
-    datatype: Datatype
-    shape: list[int] = Field(min_length=1)
-    data: list[Any] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    datatype: Number
+    shape: list[Side] = Field(min_length=1, max_length=DIMENSIONS)
+    data: list[Any] = Field(default_factory=list)
+    parameters: InputParameters = Field(default_factory=InputParameters)
+
+
+class OutputParameters(Document):
+    """Of an output that is asked for."""
+
+    binary_data: bool = Field(default_factory=bool, description="It comes in binary, whatever the request says of all.")
 
 
 class WantedOutput(Document):
     """An output that is asked for."""
 
     name: str
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: OutputParameters = Field(default_factory=OutputParameters)
+
+
+class RequestParameters(Document):
+    """Of a request."""
+
+    binary_data_output: bool = Field(default_factory=bool, description="Outputs come in binary.")
 
 
 class InferRequest(Document):
     """An inference request."""
 
-    id: str | None = None
+    id: str = Field(default_factory=str, max_length=LONGEST)
     inputs: list[InputTensor] = Field(min_length=1, max_length=1)
-    outputs: list[WantedOutput] | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    outputs: list[WantedOutput] = Field(default_factory=list, description="None: all.")
+    parameters: RequestParameters = Field(default_factory=RequestParameters)
 
 
 class OutputTensor(Document):
@@ -109,3 +129,18 @@ class InferResponse(Document):
     id: str
     parameters: dict[str, Any] = Field(default_factory=dict)
     outputs: list[OutputTensor]
+
+
+class IndexRequest(Document):
+    """Which models to list."""
+
+    ready: bool = Field(default=False, description="Only those that may be asked.")
+
+
+class Indexed(Document):
+    """A version of a model, or a model of which none is loaded."""
+
+    name: str
+    version: str = ""
+    state: Literal["READY", "UNAVAILABLE"]
+    reason: str = ""
