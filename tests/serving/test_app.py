@@ -1,6 +1,8 @@
 """The application: what each path answers, who hears of it, canaries, shadows, second models, defended bundles."""
 
 import json
+import re
+import shutil
 import threading
 
 import numpy as np
@@ -8,7 +10,8 @@ import pytest
 import torch
 
 from martensite.artifacts.bundle import load_bundle, save_bundle
-from martensite.core.errors import ConfigError
+from martensite.artifacts.preprocess import Preprocess
+from martensite.core.errors import ConfigError, ModelError
 from martensite.data import Dataset
 from martensite.defenses import Defence, Defended, Energy, InputRules, defend
 from martensite.serving.access import ApiKey, Keys, new_secret
@@ -102,8 +105,6 @@ def test_inputs_a_little_outside_are_clipped_as_rounding(served, here):
 
 
 def test_preprocessing_is_done_by_the_server(served, here, yard, x):
-    from martensite.artifacts.preprocess import Preprocess
-
     place = here.folder / "raw"
     save_bundle(here.model, place, preprocess=Preprocess(size=(4, 4), levels=(0.0, 255.0)))
     yard.prove(place)
@@ -278,6 +279,96 @@ def test_a_shadow_that_fails_harms_nobody(served, here, x):
 
     server.fleet.slot("tiny").lines["shadow"].loaded.backend = broken
     assert [server.infer(x).status_code for _ in range(3)] == [200] * 3
+
+
+@pytest.mark.parametrize("route", ["canary", "shadow"])
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"shape": (1, 6, 6)}, "takes [-1, 1, 6, 6] and the primary [-1, 1, 4, 4]"),
+        ({"shape": (1, 4, 4), "classes": 4}, "4 classes"),
+    ],
+)
+def test_what_clients_could_not_tell_apart_is_refused_beside_the_primary(served, here, x, route, asked, says):
+    """Half the requests were 400 where the canary took another shape."""
+    beside = {"bundle": str(here.made("odd", **asked)), **({"share": 0.5} if route == "canary" else {})}
+    with pytest.raises(ModelError, match=re.escape(says)):
+        served(model={route: beside})
+    server = served(model={route: beside}, fail="open-port")
+    assert [server.infer(x).status_code for _ in range(4)] == [200] * 4
+    assert says in next(one.reason for one in server.recorder.changes if one.state == "refused")
+
+
+def test_a_canary_with_the_primary_s_number_is_refused(served, here, x):
+    """Requests for version 1 were answered by one model and the other in turn."""
+    canary = {"bundle": str(here.made("twin", (1, 4, 4), version=1)), "share": 0.5}
+    with pytest.raises(ModelError, match="version '1'"):
+        served(model={"canary": canary})
+    assert served(model={"canary": {**canary, "bundle": str(here.one)}}).infer(x, version="1").status_code == 200
+
+
+def test_a_canary_steps_back_from_a_primary_that_it_does_not_go_with(served, here, x):
+    server = served(model={"canary": {"bundle": str(here.two), "share": 0.5}, "shadow": {"bundle": str(here.two)}})
+    slot, wide = server.fleet.slot("tiny"), here.made("wide")
+    shutil.copytree(here.one, here.folder / "kept")
+    for suffix in (".sig", ".claims.jsonl"):
+        shutil.copy(here.folder / f"one{suffix}", here.folder / f"kept{suffix}")
+    here.put(wide)
+    slot.load("primary")
+    assert [server.infer(torch.rand(1, 1, 6, 6)).status_code for _ in range(4)] == [200] * 4
+    assert slot.versions == ["3"]
+    assert [one.route for one in server.recorder.changes if one.state == "out"] == ["canary", "shadow"]
+    here.put(here.folder / "kept")
+    slot.load("primary")
+    assert {server.infer(x).json()["model_version"] for _ in range(4)} == {"1", "2"}
+
+
+def test_a_canary_that_was_refused_is_tried_beside_the_next_primary(served, here):
+    server = served(model={"canary": {"bundle": str(here.made("wide")), "share": 0.5}}, fail="open-port")
+    primary, canary = server.fleet._watches
+    canary.look(False)
+    assert server.fleet.slot("tiny").versions == ["1"]
+    here.put(here.made("other", version=4, seed=4))
+    primary.load()
+    canary.look(False)
+    assert server.fleet.slot("tiny").versions == ["4", "3"]
+
+
+def test_a_load_on_request_replaces_all_or_nothing(served, keyed, here, x):
+    """The primary was replaced before the canary turned out to be broken, and the answer was 409."""
+    headers, access = keyed(boss={"scopes": ["admin", "infer", "metadata"]})
+    server = served(model={"reload": "asked", "canary": {"bundle": str(here.two), "share": 0.5}}, **access)
+    here.put(here.made("next", (1, 4, 4)))
+    good = (here.two / "card.md").read_bytes()
+    (here.two / "card.md").write_text("x")
+    answer = server.post("/v2/repository/models/tiny/load", headers=headers["boss"])
+    assert answer.status_code == 409
+    assert {server.infer(x, headers=headers["boss"]).json()["model_version"] for _ in range(4)} == {"1", "2"}
+    assert [(one.state, one.route) for one in server.recorder.changes[2:]] == [("refused", "canary")]
+    (here.two / "card.md").write_bytes(good)
+    assert server.post("/v2/repository/models/tiny/load", headers=headers["boss"]).status_code == 200
+    assert {server.infer(x, headers=headers["boss"]).json()["model_version"] for _ in range(4)} == {"2", "3"}
+
+
+@pytest.mark.parametrize("route", ["canary", "shadow"])
+def test_what_stands_beside_does_its_own_preprocessing(served, here, route):
+    """A shadow was fed what the primary's preprocessing had made of the query, and its figures were false."""
+    raw = (torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 255).round()
+    kinds = {"one": Preprocess(size=(4, 4)), "two": Preprocess(size=(4, 4), interpolation="nearest")}
+    for name, preprocess in kinds.items():
+        save_bundle(load_bundle(here.folder / name), here.folder / f"raw {name}", preprocess=preprocess)
+        here.yard.prove(here.folder / f"raw {name}", 1 + (name == "two"))
+    beside = {"bundle": str(here.folder / "raw two"), **({"share": 0.99} if route == "canary" else {})}
+    server = served(model={"bundle": str(here.folder / "raw one"), route: beside})
+    heard = threading.Event()
+    real = server.recorder.batch
+    server.recorder.batch = lambda batch: (real(batch), heard.set() if batch.route == route else None)
+    for _ in range(2):
+        assert server.infer(raw).status_code == 200
+    assert heard.wait(30)
+    found = next(batch for batch in server.recorder.batches if batch.route == route)
+    np.testing.assert_allclose(found.x, kinds["two"].apply(raw, (0.0, 1.0)), rtol=1e-6)
+    assert np.abs(found.x - kinds["one"].apply(raw, (0.0, 1.0)).numpy()).max() > 0.01
 
 
 # What observers hear

@@ -206,9 +206,9 @@ class _Watched:
         if due or papers != self._evidence:
             self._evidence, self._judged = papers, time.monotonic()
             self.slot.judge_again(self.route)
-            self._note_record()
+            self.note_record()
 
-    def _note_record(self) -> None:
+    def note_record(self) -> None:
         # What passes is written into the record of versions: one's own writing is no news, and must not bring a judgement.
         case = self.source.case
         if case is not None and case.evidence.versions is not None:
@@ -230,7 +230,11 @@ class _Watched:
 def _load_together(watched: Sequence[_Watched]) -> None:
     for one in watched:
         one.begin()
-    watched[0].slot.load(*(one.route for one in watched))
+    try:
+        watched[0].slot.load(*(one.route for one in watched))
+    finally:
+        for one in watched:
+            one.note_record()
     for one in watched:
         one.done()
 

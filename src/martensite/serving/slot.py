@@ -161,7 +161,8 @@ class Slot:
         line.out, line.odd = out, odd
         if was != bool(line.idle):
             state: Literal["out", "serving"] = "out" if line.idle else "serving"
-            self.observer.change(Change(self.name, line.version, loaded.digest, state, line.idle, loaded.record, line.route, loaded))
+            told = (self.name, line.version, loaded.digest, state, line.idle, loaded.record, line.route, loaded)
+            self.observer.change(Change(*told))
 
     def _judge_again(self, route: Route) -> None:
         line, started, began = self.lines[route], time.time(), time.perf_counter()
