@@ -1,6 +1,7 @@
 """Only what verifies is served: each way of cheating has its reason, before loading and while it serves."""
 
 import asyncio
+import os
 import shutil
 import threading
 from datetime import timedelta
@@ -155,6 +156,26 @@ def test_a_key_that_is_revoked_takes_the_model_out_and_a_new_trust_puts_it_back(
     looked(server)
     assert server.infer(x).status_code == 200
     assert [one.state for one in server.recorder.changes] == ["serving", "out", "serving"]
+
+
+@pytest.mark.parametrize("harm", ["revoke", "break the claims"])
+def test_nobody_is_told_where_the_private_copy_is(served, here, x, harm):
+    server = served()
+    (line,) = server.fleet.slots["tiny"].lines.values()
+    if harm == "revoke":
+        revoke(here)
+        expected = str(here.one)
+    else:
+        line.loaded.sealed.claims.unlink()
+        line.loaded.sealed.claims.mkdir()
+        os.utime(here.trust)
+        expected = str(here.one) + ".claims.jsonl"
+    looked(server)
+    for answer in (server.get("/v2/health/ready"), server.infer(x), server.get("/v2/models/tiny/ready")):
+        assert answer.status_code == 503
+        assert str(line.loaded.sealed.folder) not in answer.text
+        assert expected in answer.text
+    assert str(line.loaded.sealed.folder) not in str(line.loaded.record)
 
 
 def test_evidence_that_expires_takes_the_model_out(served, here, x, monkeypatch):

@@ -32,6 +32,15 @@ def test_top_k_gives_the_likeliest_with_their_classes():
     np.testing.assert_allclose(values["probabilities"], np.round(probabilities, 2), atol=1e-6)
 
 
+@pytest.mark.parametrize("digits", [2, 7])
+def test_rounded_figures_are_written_short(served, x, digits):
+    answer = served(model={"output": {"digits": digits}}).infer(x)
+    (found,) = [one for one in answer.json()["outputs"] if one["name"] == "probabilities"]
+    assert found["datatype"] == "FP32"
+    assert all(one == round(one, digits) for one in found["data"])
+    assert any(one not in (0.0, 1.0) for one in found["data"])
+
+
 def test_no_scores_at_all():
     assert [*Output(scores="none").values(outcome(), detects=False)] == ["label", "decision"]
     with pytest.raises(ConfigError):

@@ -97,7 +97,7 @@ class Case:
 
         sealed.take_claims(self.claims)
         evidence = self.evidence
-        return decide(
+        verdict = decide(
             sealed.bundle,
             Policy.load(evidence.policy),
             sealed.claims,
@@ -107,6 +107,8 @@ class Case:
             waivers=_waivers(evidence.waivers),
             known=subject,
         )
+        checks = tuple(check.model_copy(update={"reason": sealed.told(check.reason)}) for check in verdict.checks)
+        return verdict.model_copy(update={"checks": checks})
 
     def dates(self, sealed: Sealed, subject: Any) -> dict[str, float]:
         """Kind of claim to when the newest that counts was made, in seconds since 1970: how old the evidence is."""

@@ -89,9 +89,9 @@ class Loaded:
             self.verdict = self.case.judge(self.sealed, self.subject)
             self.dates = self.case.dates(self.sealed, self.subject)
         except MartensiteError as error:
-            return self._undecided(str(error))
+            return self._undecided(self.sealed.told(str(error)))
         except Exception as error:  # whatever it stumbled over: evidence that can't be judged is none
-            return self._undecided(f"its evidence can't be judged: {type(error).__name__}: {error}")
+            return self._undecided(self.sealed.told(f"its evidence can't be judged: {type(error).__name__}: {error}"))
         return refused(self.verdict)
 
     def _undecided(self, reason: str) -> str:
@@ -158,8 +158,7 @@ def load(source: Path, case: Case | None, backend: Kind, largest: int) -> Loaded
         )
     except MartensiteError as error:
         sealed.drop()
-        # Told is the bundle that was given: nobody knows the copy, which is gone.
-        raise type(error)(error.value.replace(str(sealed.bundle), str(source)), error.rule, error.remedy) from None
+        raise type(error)(*map(sealed.told, (error.value, error.rule, error.remedy))) from None
     except BaseException:
         sealed.drop()
         raise

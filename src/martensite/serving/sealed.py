@@ -35,6 +35,7 @@ class Sealed:
         self.bundle = self.folder / "bundle" / (source.resolve().name or "bundle")
         self.signature, self.claims = self.folder / "signature", self.folder / "claims.jsonl"
         self._seen: set[bytes] = set()
+        self._origins = {self.bundle: source}
 
     @classmethod
     def of(cls, source: Path, besides: Path | None = None) -> "Sealed":
@@ -58,6 +59,7 @@ class Sealed:
 
     def take_signature(self, source: Path) -> None:
         """Copy the signature."""
+        self._origins[self.signature] = source
         _copy(source, self.signature, follow=True)
 
     def take_claims(self, source: Path) -> None:
@@ -66,6 +68,7 @@ class Sealed:
         Raises:
             ArtifactError: the file can't be read.
         """
+        self._origins[self.claims] = source
         with _regular(source, follow=True) as descriptor, open(descriptor, "rb", closefd=False) as file:
             content = file.read(LARGEST_CLAIMS + 1)
         if len(content) > LARGEST_CLAIMS:
@@ -78,6 +81,13 @@ class Sealed:
             for line in fresh:
                 file.write(line + b"\n")
         self._seen.update(fresh)
+
+    def told(self, text: str) -> str:
+        """A text with the names as they were given: nobody knows the copy, and not everybody should hear where it is."""
+        for copy, origin in self._origins.items():
+            for name in (os.path.realpath(copy), str(copy)):
+                text = text.replace(name, str(origin))
+        return text
 
     def drop_bundle(self) -> None:
         """Remove the copy of the bundle, once it is in memory."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from pydantic_core import to_json
 
@@ -14,7 +15,13 @@ Values = npt.NDArray[Any] | list[str]
 
 
 def write_answer(
-    query: Query, model: str, version: str, id: str, values: Mapping[str, Values], parameters: Mapping[str, Any]
+    query: Query,
+    model: str,
+    version: str,
+    id: str,
+    values: Mapping[str, Values],
+    parameters: Mapping[str, Any],
+    digits: int | None = None,
 ) -> tuple[bytes, int | None]:
     """The body.
 
@@ -25,6 +32,7 @@ def write_answer(
         id: Of the request.
         values: Every output that there is, by name: an array, or texts.
         parameters: Of the answer.
+        digits: Decimals that FP32 outputs are rounded to; None: they aren't.
 
     Returns:
         The body, and the length of its JSON part where tensors follow it.
@@ -45,8 +53,15 @@ def write_answer(
             tensor["parameters"] = {"binary_data_size": len(raw)}
             tail.append(raw)
         else:
-            tensor["data"] = found if isinstance(found, list) else found.ravel().tolist()
+            tensor["data"] = found if isinstance(found, list) else _plain(found, digits)
         outputs.append(tensor)
     document = {"model_name": model, "model_version": version, "id": id, "parameters": parameters, "outputs": outputs}
     head = to_json(document, inf_nan_mode="null")
     return (head + b"".join(tail), len(head)) if tail else (head, None)
+
+
+def _plain(values: npt.NDArray[Any], digits: int | None) -> list[Any]:
+    if digits is not None and values.dtype == np.float32:
+        values = np.round(values.astype(np.float64), digits)  # 0.38 as float32 would be written 0.3799999952316284
+    found: list[Any] = values.ravel().tolist()
+    return found

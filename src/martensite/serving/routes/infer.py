@@ -87,6 +87,7 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
             id,
             slot.config.output.values(outcome, line.detects),
             _parameters(slot, line, outcome, near),
+            slot.config.output.digits,
         )
     except Refusal as refusal:
         if fleet.ledger is not None:
