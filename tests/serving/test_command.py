@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from typing import get_args
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ import torch
 from martensite.artifacts.bundle import load_bundle
 from martensite.cli.main import main
 from martensite.models import connect
+from martensite.serving.access import Scope
 from martensite.serving.environment import settle
 
 
@@ -168,6 +170,12 @@ def test_api_keys_by_command(alone, capsys):
     assert call(capsys, "access", "revoke", "app", "--keys", file).code == 0
     assert "was revoked" in call(capsys, "access", "list", "--keys", file).out
     assert call(capsys, "access", "revoke", "none", "--keys", file).code == 2
+
+
+def test_the_help_names_every_scope(capsys):
+    said = " ".join(call(capsys, "access", "new", "--help").out.replace("│", " ").split())
+    named = said.partition("SCOPE")[2].partition("may repeat")[0]
+    assert all(f" {scope}" in f" {named}" for scope in get_args(Scope))
 
 
 # Our own client

@@ -85,6 +85,10 @@ def test_a_port_may_be_open_and_not_ready(served, here, x):
     answer = server.infer(x)
     assert answer.status_code == 503
     assert "was altered" in answer.json()["error"]
+    for malformed in (b"", b"{", b"{}", b'{"inputs": null}'):
+        answer = server.post("/v2/models/tiny/infer", content=malformed)
+        assert answer.status_code == 503
+        assert "was altered" in answer.json()["error"]
     assert server.get("/v2/models/tiny").status_code == 503
 
 

@@ -37,7 +37,8 @@ def new(
     scope: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SCOPE", help="infer, metadata, feedback, monitor or admin; may repeat. Default: infer and metadata."
+            metavar="SCOPE",
+            help="infer, metadata, feedback, monitor, alerts or admin; may repeat. Default: infer and metadata.",
         ),
     ] = None,
     model: Annotated[

@@ -67,7 +67,11 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
     fleet.lag.admit(slot.ahead, slot.config.batching.latency)  # reading it may be what takes the time
     line: Line | None = None
     try:
-        query = await _read(fleet, body, request.headers.get(HEADER_LENGTH))
+        try:
+            query = await _read(fleet, body, request.headers.get(HEADER_LENGTH))
+        except Refusal:
+            slot.pick(version)  # that the model isn't served at all is told first
+            raise
         id = request.state.id = query.id or new_id()
         line = slot.pick(version)
         line.has_room(len(query.x))  # before anything is done that costs more for more samples
