@@ -56,9 +56,10 @@ class Fleet:
         self.ledger = Ledger(config.audit) if config.audit is not None else None
         self.tracer = Tracer.to(config.traces) if tracer is None and config.traces is not None else tracer
         watched = {one.name: one.queries.limit for one in config.models if one.queries is not None}
+        routing = [one.name for one in config.models if one.second is not None]
         suspend = config.monitoring.suspend
         self.suspender = Suspender(suspend) if suspend is not None else None
-        self.live = Live(config.monitoring, [one.name for one in config.models], watched)
+        self.live = Live(config.monitoring, [one.name for one in config.models], watched, routing=routing)
         if self.ledger is not None:
             self.live.audit_lost = self.ledger.lost
         self.observer = Observers(

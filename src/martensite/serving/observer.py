@@ -1,6 +1,6 @@
 """What a server tells whoever watches it: metrics, drift tests, logs. A watcher can't change an answer, or fail one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,6 +71,23 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Routed:
+    """What became of the samples that were flagged, where those go on to another model.
+
+    Attributes:
+        model: The other; ``""``: it could not be asked.
+        digest: Of it.
+        decisions: Row to what came of it; a row that the other answered is ``routed``.
+        flagged: Of the rows that it was asked, how many its own detectors flagged.
+    """
+
+    model: str
+    digest: str
+    decisions: Mapping[int, Decision]
+    flagged: int = 0
+
+
+@dataclass(frozen=True)
 class Reply:
     """One request that came to an end, well or not.
 
@@ -85,6 +102,9 @@ class Reply:
         seconds: From the head of the request to the answer.
         near: Near-duplicates of one another among this key's recent queries; 0 where they aren't counted.
         decision: The gravest among its samples.
+        digest: Of the model that answered.
+        labels: As the client got them; -1: it got none. Empty where the request was refused.
+        routed: What another model had a part in; None: it had none.
     """
 
     model: str
@@ -97,6 +117,9 @@ class Reply:
     seconds: float
     near: int = 0
     decision: str = ""
+    digest: str = ""
+    labels: Sequence[int] = ()
+    routed: Routed | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from martensite.defenses import Response
-from martensite.serving.observer import Decision
+from martensite.serving.observer import Decision, Routed
 
 WORDS: dict[str, Decision] = {"answer": "answered", "flagged": "flagged", "abstained": "abstained"}
 GRAVITY: tuple[Decision, ...] = ("answered", "abstained", "routed", "flagged", "refused", "failed")
@@ -22,12 +22,14 @@ class Outcome:
         decisions: n words.
         score: (n,) of the detector that spoke loudest; NaN: none is installed.
         p_value: (n,) of all detectors together, likewise.
+        routed: What another model had a part in; None: it had none.
     """
 
     logits: npt.NDArray[np.float32]
     decisions: list[Decision]
     score: npt.NDArray[np.float64]
     p_value: npt.NDArray[np.float64]
+    routed: Routed | None = None
 
     @classmethod
     def plain(cls, logits: npt.NDArray[np.float32]) -> "Outcome":

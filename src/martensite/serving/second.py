@@ -8,7 +8,7 @@ import numpy.typing as npt
 from martensite.artifacts.manifest import Manifest
 from martensite.core.errors import DataError
 from martensite.serving.line import Line
-from martensite.serving.observer import Decision
+from martensite.serving.observer import Decision, Routed
 from martensite.serving.outcome import Outcome
 from martensite.serving.refusal import Refusal
 
@@ -30,21 +30,24 @@ async def ask_second(
     if not rows:
         return first
     decisions: list[Decision] = ["refused" if word == "flagged" else word for word in first.decisions]
+    flagged, nobody = rows, replace(first, decisions=decisions, routed=Routed("", "", dict.fromkeys(rows, "refused")))
     if line is None or not _alike(line.loaded.manifest, asked):
-        return replace(first, decisions=decisions)
+        return nobody
     try:
         reasons = line.refusals(x[rows])
         rows = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
         if not rows:
-            return replace(first, decisions=decisions)
+            return nobody
         second = await line.answer(x[rows], id, key)
     except (Refusal, DataError):
-        return replace(first, decisions=decisions)
+        return nobody
     logits = first.logits.copy()
     logits[rows] = second.logits
     for row, word in zip(rows, second.decisions, strict=True):
         decisions[row] = "routed" if word in ("answered", "flagged") else word
-    return replace(first, logits=logits, decisions=decisions)
+    became = {row: decisions[row] for row in flagged}
+    routed = Routed(line.name, line.loaded.digest, became, second.decisions.count("flagged"))
+    return replace(first, logits=logits, decisions=decisions, routed=routed)
 
 
 def _alike(one: Manifest, other: Manifest) -> bool:

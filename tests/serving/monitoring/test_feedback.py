@@ -1,5 +1,7 @@
 """Labels that come later."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -9,38 +11,47 @@ from martensite.serving.access import ApiKey, Keys, new_secret
 from martensite.serving.monitoring.labels import Accuracy, Answers
 
 
+def wait_for(holds, what):
+    """What another thread does in a moment."""
+    until = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < until, what
+        time.sleep(0.01)
+
+
 class TestAnswers:
     def test_a_label_counts_once(self):
         answers = Answers(100)
-        answers.note("a", "bob", "d", np.array([1, 2]))
-        assert answers.take("a", "bob", 2).predictions == [1, 2]
+        answers.note("a", "bob", "d", [1, 2])
+        assert answers.take("a", "bob", 2).labels == [1, 2]
         with pytest.raises(DataError, match="no requests"):
             answers.take("a", "bob", 2)
 
-    def test_parts_of_a_large_request_are_joined(self):
-        answers = Answers(100)
-        answers.note("a", "bob", "d", np.array([1, 2]))
-        answers.note("a", "bob", "d", np.array([3]))
-        with pytest.raises(DataError, match="2 labels for 3 samples"):
+    def test_an_id_that_is_used_again_is_the_latest_answer_s(self):
+        answers = Answers(3)
+        answers.note("a", "bob", "d", [1, 2])
+        answers.note("a", "bob", "d", [3])
+        with pytest.raises(DataError, match="2 labels for 1 samples"):
             answers.take("a", "bob", 2)
-        assert answers.take("a", "bob", 3).predictions == [1, 2, 3]
+        answers.note("b", "bob", "d", [0, 0])
+        assert answers.take("a", "bob", 1).labels == [3]
 
     def test_one_client_s_label_never_meets_another_s_answer(self):
         answers = Answers(100)
-        answers.note("a", "bob", "d", np.array([1]))
-        answers.note("a", "eve", "d", np.array([2]))
+        answers.note("a", "bob", "d", [1])
+        answers.note("a", "eve", "d", [2])
         with pytest.raises(DataError, match="2 requests"):
             answers.take("a", None, 1)
-        assert answers.take("a", "eve", 1).predictions == [2]
-        assert answers.take("a", None, 1).predictions == [1]
+        assert answers.take("a", "eve", 1).labels == [2]
+        assert answers.take("a", None, 1).labels == [1]
 
     def test_the_oldest_are_forgotten(self):
         answers = Answers(10)
         for one in range(30):
-            answers.note(str(one), "bob", "d", np.array([one]))
+            answers.note(str(one), "bob", "d", [one])
         with pytest.raises(DataError):
             answers.take("19", "bob", 1)
-        assert answers.take("20", "bob", 1).predictions == [20]
+        assert answers.take("20", "bob", 1).labels == [20]
 
 
 class TestAccuracy:
@@ -63,7 +74,7 @@ class TestFeedback:
         answer = server.infer(torch.rand(4, 1, 4, 4), id="r1").json()
         predicted = next(one for one in answer["outputs"] if one["datatype"] == "INT64")["data"]
         labels = [(predicted[0] + 1) % 3, *predicted[1:]]
-        assert self.post(server, id="r1", labels=labels).json() == {"labelled": 4, "right": 3}
+        assert self.post(server, id="r1", labels=labels).json() == {"labelled": 4, "right": 3, "unanswered": 0}
         drift = server.fleet.live.snapshot().models[0].versions[0].drift
         assert (drift.labelled, drift.accuracy) == (4, 0.75)
         assert self.post(server, id="r1", labels=labels).status_code == 400
@@ -108,3 +119,78 @@ class TestFeedback:
         server = served()
         ids = [server.infer(torch.zeros(1, 1, 4, 4)).json()["id"] for _ in range(3)]
         assert len({one[:8] for one in ids}) == 3
+
+
+class TestWithheldAndRouted:
+    """What labels say is held against what the client got, and against nothing else."""
+
+    @pytest.fixture
+    def flagging(self, battle, guard, served):
+        """Makes a server of the bundle with detectors, and flagged inputs with some that aren't."""
+
+        def make(**changes):
+            return served(model={**guard, **changes.pop("model", {})}, **changes)
+
+        return make, torch.cat([battle.clean[:30], battle.adversarial[:30]])
+
+    @staticmethod
+    def ask(server, x, id="q"):
+        return {one["name"]: one["data"] for one in server.infer(x, model="guard", id=id).json()["outputs"]}
+
+    @staticmethod
+    def label(server, labels, id="q"):
+        return server.post("/v2/models/guard/feedback", json={"id": id, "labels": labels}).json()
+
+    def test_labels_are_no_way_to_ask_for_what_was_withheld(self, flagging):
+        make, x = flagging
+        server = make(model={"flagged": "refuse"})
+        found = self.ask(server, x)
+        refused = found["label"].count(-1)
+        assert 0 < refused < len(x)
+        row = found["label"].index(-1)
+        for guess in range(10):
+            assert self.ask(server, x[row : row + 1], f"g{guess}")["label"] == [-1]
+            assert self.label(server, [guess], f"g{guess}") == {"labelled": 0, "right": 0, "unanswered": 1}
+        said = self.label(server, [max(one, 0) for one in found["label"]])
+        assert said == {"labelled": len(x) - refused, "right": len(x) - refused, "unanswered": refused}
+        drift = server.fleet.live.snapshot().models[0].versions[0].drift
+        assert (drift.labelled, drift.accuracy) == (len(x) - refused, 1.0)
+
+    def test_what_a_second_model_answered_is_its_own(self, flagging, here):
+        make, x = flagging
+        model = here.made("careful", (1, 8, 8), 10, seed=5)
+        second = {"name": "second", "bundle": str(model), "evidence": here.evidence}
+        server = make(model={"flagged": "route", "second": "second"}, more=[second])
+        found = self.ask(server, x)
+        routed = found["decision"].count("routed")
+        assert 0 < routed < len(x)
+        live = server.fleet.live
+        first = live.models["guard"].versions["primary"]
+        wait_for(lambda: sum(first.decisions.values()) == len(x), "the batch")
+        assert first.decisions == {"answered": len(x) - routed, "routed": routed}
+        said = self.label(server, found["label"])
+        assert said == {"labelled": len(x), "right": len(x), "unanswered": 0}
+        other = live.models["second"].versions["primary"]
+        assert (first.accuracy.n, first.accuracy.right) == (len(x) - routed, len(x) - routed)
+        assert (other.accuracy.n, other.accuracy.right) == (routed, routed)
+        text = server.get("/metrics").text
+        (line,) = [one for one in text.splitlines() if one.startswith("martensite_decisions_total{") and '"routed"' in one]
+        assert float(line.split()[-1]) == routed
+
+    def test_what_the_second_model_can_not_answer_is_refused_and_counted_so(self, flagging, here):
+        make, x = flagging
+        second = {"name": "second", "bundle": str(here.two), "evidence": here.evidence}  # of another shape
+        server = make(model={"flagged": "route", "second": "second"}, more=[second])
+        refused = self.ask(server, x)["decision"].count("refused")
+        first = server.fleet.live.models["guard"].versions["primary"]
+        wait_for(lambda: sum(first.decisions.values()) == len(x), "the batch")
+        assert first.decisions["refused"] == refused > 0
+        assert self.label(server, [0] * len(x))["unanswered"] == refused
+
+    def test_a_second_model_that_routes_itself_counts_what_it_flags(self, battle, guard, served, here):
+        ring = [{**guard, "name": "guard2", "flagged": "route", "second": "guard"}]
+        server = served(model={**guard, "flagged": "route", "second": "guard2"}, more=ring)
+        found = self.ask(server, battle.adversarial[:30])
+        routed, other = found["decision"].count("routed"), server.fleet.live.models["guard2"].versions["primary"]
+        wait_for(lambda: sum(other.decisions.values()) == routed, "the batch")
+        assert other.decisions == {"flagged": routed}

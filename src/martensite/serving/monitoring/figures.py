@@ -1,6 +1,7 @@
 """The figures of one model, and of each of its versions, as they grow."""
 
 from collections import Counter, deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -128,12 +129,12 @@ class VersionFigures:
         """The rate that its detectors are calibrated to; 0 without any."""
         return self.loaded.false_alarms if self.loaded is not None else 0.0
 
-    def add(self, batch: Batch, seen: Read, moment: float, keep: bool) -> None:
-        """Count a batch."""
+    def add(self, batch: Batch, seen: Read, moment: float, keep: bool, later: Collection[str] = ()) -> None:
+        """Count a batch; decisions that aren't final are counted `later`."""
         n = len(batch.decisions)
         known = seen.predictions[seen.predictions >= 0]
         self.predictions += np.bincount(known, minlength=len(self.predictions))[: len(self.predictions)]
-        self.decisions.update(batch.decisions)
+        self.decisions.update(word for word in batch.decisions if word not in later)
         self.confidence.add(seen.confidence)
         self.sizes.add_one(n)
         self.stages["compute"].add_one(batch.seconds)

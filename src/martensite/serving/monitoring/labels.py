@@ -1,13 +1,15 @@
 """Labels that come later: what was answered is remembered by the request's id, and counted right or wrong once somebody knows."""
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from martensite.core.errors import DataError
 from martensite.evaluation.intervals import wilson
+from martensite.serving.observer import Routed
 
 LATEST = 1000  # labels that the accuracy is of
 
@@ -19,12 +21,29 @@ class Given:
     Attributes:
         key: Name of the API key.
         digest: Of the model.
-        predictions: In the order of its samples.
+        labels: In the order of its samples; -1: the client got none.
+        routed: What another model had a part in; None: it had none.
     """
 
     key: str
     digest: str
-    predictions: list[int] = field(default_factory=list)
+    labels: Sequence[int]
+    routed: Routed | None = None
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What came of a request's labels.
+
+    Attributes:
+        labelled: Answers that they were held against.
+        right: Those of them that were right.
+        unanswered: Samples without an answer: nothing about them is said, or labels would be a way to ask what was withheld.
+    """
+
+    labelled: int
+    right: int
+    unanswered: int
 
 
 class Answers:
@@ -38,19 +57,15 @@ class Answers:
         self._most, self._n = most, 0
         self._given: OrderedDict[tuple[str, str], Given] = OrderedDict()
 
-    def note(self, id: str, key: str, digest: str, predictions: npt.NDArray[np.int64]) -> None:
-        """Remember an answer, or the next part of one; the oldest are forgotten."""
-        found = self._given.get((key, id))
-        if found is None or found.digest != digest:
-            if found is not None:
-                self._n -= len(found.predictions)
-                del self._given[key, id]
-            found = self._given[key, id] = Given(key, digest)
-        found.predictions.extend(predictions.tolist())
-        self._n += len(predictions)
+    def note(self, id: str, key: str, digest: str, labels: Sequence[int], routed: Routed | None = None) -> None:
+        """Remember an answer in place of the last with the same id of the same key; the oldest are forgotten."""
+        if (found := self._given.pop((key, id), None)) is not None:
+            self._n -= len(found.labels)
+        self._given[key, id] = Given(key, digest, labels, routed)
+        self._n += len(labels)
         while self._n > self._most and self._given:
             _, oldest = self._given.popitem(last=False)
-            self._n -= len(oldest.predictions)
+            self._n -= len(oldest.labels)
 
     def take(self, id: str, key: str | None, n: int) -> Given:
         """The answer to a request, which is forgotten: a label counts once.
@@ -70,8 +85,8 @@ class Answers:
             rule = f"a label belongs to one of the last {self._most} samples, and counts once"
             raise DataError(value, rule, "state the client's key" if found else "label sooner, with the id of the answer")
         given = self._given[found[0]]
-        if len(given.predictions) != n:
-            raise DataError(f"{n} labels for {len(given.predictions)} samples", "every sample of a request has one")
+        if len(given.labels) != n:
+            raise DataError(f"{n} labels for {len(given.labels)} samples", "every sample of a request has one")
         del self._given[found[0]]
         self._n -= n
         return given

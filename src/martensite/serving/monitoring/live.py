@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +14,12 @@ from martensite.serving.monitoring.desk import Desk, Paper
 from martensite.serving.monitoring.drift.embedding import Embedding
 from martensite.serving.monitoring.drift.watch import DriftWatch
 from martensite.serving.monitoring.figures import ModelFigures, VersionFigures, read
-from martensite.serving.monitoring.labels import Answers
+from martensite.serving.monitoring.labels import Answers, Counted
 from martensite.serving.monitoring.lately import Lately
 from martensite.serving.monitoring.settings import Monitoring
 from martensite.serving.monitoring.show import show
 from martensite.serving.monitoring.snapshot import Alert, Snapshot
-from martensite.serving.observer import Batch, Change, Observer, Reply
+from martensite.serving.observer import Batch, Change, Observer, Reply, Routed
 
 if TYPE_CHECKING:
     from martensite.serving.loaded import Loaded
@@ -36,6 +36,7 @@ class Live(Observer):
         models: Names of the models that are served; requests to others are counted together.
         suspicious: Model to the number of near duplicates that look like an attack; those left out are not watched for it.
         clock: Seconds since 1970.
+        routing: Models whose flagged samples go on to another.
 
     Attributes:
         started: When.
@@ -49,8 +50,10 @@ class Live(Observer):
         models: Sequence[str],
         suspicious: Mapping[str, int] | None = None,
         clock: Callable[[], float] = time.time,
+        routing: Collection[str] = (),
     ) -> None:
         self.settings, self._clock, self._suspicious = settings, clock, dict(suspicious or {})
+        self._routing = frozenset(routing)
         self.started = clock()
         self.models = {
             name: ModelFigures(name, Lately(5, self.started), Answers(settings.remembered), Lately(2, self.started, 60))
@@ -71,24 +74,28 @@ class Live(Observer):
             version = None if model is None else model.versions.get(batch.route)
             if model is None or version is None or version.digest != batch.digest:
                 return  # the last batches of a version that was replaced
-            version.add(batch, seen, moment, self.settings.pictures)
+            # What goes on to another model is counted once that has answered.
+            later = ("flagged",) if batch.model in self._routing and batch.route != "shadow" else ()
+            version.add(batch, seen, moment, self.settings.pictures, later)
             if batch.route != "shadow":
                 model.lately.add(moment, 0, 0, 0, 1, len(batch.decisions))
-                for share in batch.shares:
-                    model.answers.note(share.id, share.key, batch.digest, seen.predictions[share.start : share.stop])
         if self.desk is None or version.watch is None:
             return
         if not self.desk.put(Paper(version.watch, batch.x, batch.logits, batch.p_value, moment)):
             version.passed_over += len(batch.decisions)
 
     def reply(self, reply: Reply) -> None:
-        """Count a request."""
+        """Count a request, and remember what was answered: labels may come for it."""
         moment = self._clock()
         with self.lock:
             model = self.models.get(reply.model) or self.models[""]
             model.answered(moment, reply.status, reply.samples, reply.seconds)
             limit = self._suspicious.get(model.name)
             model.suspicious += limit is not None and reply.near >= limit
+            if reply.labels:
+                model.answers.note(reply.id, reply.key, reply.digest, reply.labels, reply.routed)
+            if reply.routed is not None:
+                self._routed(reply.model, reply.digest, reply.routed)
 
     def change(self, change: Change) -> None:
         """Note that a version came, went, or was refused."""
@@ -113,7 +120,7 @@ class Live(Observer):
             else:
                 model.versions[change.route] = self._fresh(change, moment)
 
-    def label(self, model: str, id: str, key: str | None, labels: Sequence[int]) -> int:
+    def label(self, model: str, id: str, key: str | None, labels: Sequence[int]) -> Counted:
         """Learn the labels of a request that was answered.
 
         Args:
@@ -123,7 +130,7 @@ class Live(Observer):
             labels: One a sample.
 
         Returns:
-            How many were right.
+            How many answers were right; each counts for the model that gave it.
 
         Raises:
             DataError: no such request, another number of samples, or no such class.
@@ -131,18 +138,25 @@ class Live(Observer):
         moment = self._clock()
         with self.lock:
             figures = self.models[model]
-            versions = list(figures.versions.values())
-            classes = max((len(one.predictions) for one in versions), default=0)
+            classes = max((len(one.predictions) for one in figures.versions.values()), default=0)
             if odd := next((one for one in labels if not 0 <= one < classes), None):
                 raise DataError(f"the label {odd}", f"{model} has the classes 0 to {classes - 1}")
             given = figures.answers.take(id, key, len(labels))
-            correct = np.asarray(given.predictions) == np.asarray(labels)
-            version = next((one for one in versions if one.digest == given.digest and one.route != "shadow"), None)
-            if version is not None:
-                version.accuracy.add(correct)
-        if version is not None and version.watch is not None:
-            version.watch.label(correct, moment)
-        return int(correct.sum())
+            said = np.asarray(given.labels)
+            correct, answered = said == np.asarray(labels), said >= 0
+            theirs = np.zeros(len(said), dtype=bool)
+            if given.routed is not None:
+                theirs[[row for row, word in given.routed.decisions.items() if word == "routed"]] = True
+            scored = [(self._version(model, given.digest), correct[answered & ~theirs])]
+            if given.routed is not None:
+                scored.append((self._version(given.routed.model, given.routed.digest), correct[answered & theirs]))
+            for version, rows in scored:
+                if version is not None:
+                    version.accuracy.add(rows)
+        for version, rows in scored:
+            if version is not None and version.watch is not None and len(rows):
+                version.watch.label(rows, moment)
+        return Counted(int(answered.sum()), int(correct[answered].sum()), int((~answered).sum()))
 
     def now(self) -> float:
         """This moment, by the clock that all figures go by."""
@@ -166,6 +180,19 @@ class Live(Observer):
         """End what runs beside the server."""
         if self.desk is not None:
             self.desk.close()
+
+    def _version(self, model: str, digest: str) -> VersionFigures | None:
+        figures = self.models.get(model)
+        versions = () if figures is None else tuple(figures.versions.values())
+        return next((one for one in versions if one.digest == digest and one.route != "shadow"), None)
+
+    def _routed(self, model: str, digest: str, routed: Routed) -> None:
+        """Count what the batch left open."""
+        if (version := self._version(model, digest)) is not None:
+            version.decisions.update(routed.decisions.values())
+        other = self._version(routed.model, routed.digest)
+        if other is not None and routed.flagged and routed.model in self._routing:  # it answers these itself, and asks no third
+            other.decisions["flagged"] += routed.flagged
 
     def _fresh(self, change: Change, moment: float) -> VersionFigures:
         loaded = change.loaded

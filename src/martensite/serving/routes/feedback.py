@@ -33,10 +33,17 @@ class Feedback(BaseModel):
 
 
 class Counted(BaseModel):
-    """What came of it."""
+    """What came of it.
+
+    Attributes:
+        labelled: Answers that the labels were held against.
+        right: Those of them that were right.
+        unanswered: Samples that were refused, abstained on or failed: they count as neither right nor wrong.
+    """
 
     labelled: int
     right: int
+    unanswered: int
 
 
 @router.post("/{model}/feedback", openapi_extra=body_of(Feedback))
@@ -52,7 +59,7 @@ async def feedback(request: Request, model: str) -> Counted:
         raise Refusal(403, "this key labels its own answers only", rule, "label with a key of the scope feedback alone")
     client = key.name if own else document.client
     try:
-        right = fleet.live.label(model, document.id, client, document.labels)
+        found = fleet.live.label(model, document.id, client, document.labels)
     except DataError as error:
         raise Refusal(400, error.value, error.rule, error.remedy) from None
-    return Counted(labelled=len(document.labels), right=right)
+    return Counted(labelled=found.labelled, right=found.right, unanswered=found.unanswered)

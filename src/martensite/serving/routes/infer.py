@@ -84,15 +84,9 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
         except Refusal:  # for load, or since the version went away: no fault of the client's
             fleet.gatekeeper.limits.give_back(key, len(x), day)
             raise
-        content, head = write_answer(
-            query,
-            model,
-            line.version,
-            id,
-            slot.config.output.values(outcome, line.detects),
-            _parameters(slot, line, outcome, near),
-            slot.config.output.digits,
-        )
+        values = slot.config.output.values(outcome, line.detects)
+        said, digits = _parameters(slot, line, outcome, near), slot.config.output.digits
+        content, head = write_answer(query, model, line.version, id, values, said, digits)
     except Refusal as refusal:
         if fleet.ledger is not None:
             digest = line.loaded.digest if line is not None else ""
@@ -106,8 +100,23 @@ async def _answer(request: Request, fleet: Fleet, slot: Slot, key: ApiKey, versi
     if fleet.ledger is not None:
         details = {"version": line.version, "samples": len(x), "decision": outcome.gravest}
         await fleet.ledger.request(body, line.loaded.digest, key.name, "done", details)
-    seconds = time.perf_counter() - began
-    fleet.observer.reply(Reply(model, line.version, 200, "", key.name, id, len(x), seconds, near, outcome.gravest))
+    fleet.observer.reply(
+        Reply(
+            model=model,
+            version=line.version,
+            status=200,
+            reason="",
+            key=key.name,
+            id=id,
+            samples=len(x),
+            seconds=time.perf_counter() - began,
+            near=near,
+            decision=outcome.gravest,
+            digest=line.loaded.digest,
+            labels=[int(one) for one in values["label"]],
+            routed=outcome.routed,
+        )
+    )
     headers = {} if head is None else {"Inference-Header-Content-Length": str(head)}
     return Response(content, 200, headers, "application/json" if head is None else "application/octet-stream")
 
