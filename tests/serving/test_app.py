@@ -515,6 +515,32 @@ def test_what_is_flagged_may_be_answered_by_a_second_model(served, here, guarded
             here.config(model=wrong, more=second)
 
 
+def test_the_second_model_does_its_own_preprocessing(served, here, guarded, yard):
+    place, low = guarded()
+    noise = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    raw = (
+        torch.cat([low[:20], torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(2))])
+        .repeat_interleave(2, 2)
+        .repeat_interleave(2, 3)
+        * 235
+        + 20 * noise
+    ).round()
+    kinds = [Preprocess(size=(4, 4)), Preprocess(size=(4, 4), interpolation="nearest")]
+    models = [load_bundle(place), load_bundle(here.two)]
+    for name, model, preprocess in zip(("raw first", "raw second"), models, kinds, strict=True):
+        save_bundle(model, here.folder / name, preprocess=preprocess)
+        yard.prove(here.folder / name)
+    second = [{"name": "second", "bundle": str(here.folder / "raw second"), "evidence": here.evidence}]
+    output = {"scores": "logits"}
+    first = {"bundle": str(here.folder / "raw first"), "flagged": "route", "second": "second", "output": output}
+    found = {one["name"]: one["data"] for one in served(model=first, more=second).infer(raw).json()["outputs"]}
+    mine, own = (preprocess.apply(raw, (0.0, 1.0)) for preprocess in kinds)
+    flagged = flags(models[0], mine)
+    assert [word == "routed" for word in found["decision"]] == flagged.tolist()
+    expected = torch.where(flagged[:, None], models[1](own), models[0](mine))
+    torch.testing.assert_close(torch.tensor(found["logits"]).view(-1, 3), expected)
+
+
 def test_too_many_samples_are_413_before_the_key_pays_for_them(served, here, x, monkeypatch):
     server = served(model={"batching": {"max_queue": 8, "max_batch": 4}, "queries": {}})
     seen = []

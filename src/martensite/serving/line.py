@@ -88,8 +88,19 @@ class Line:
         """Inputs (n, *d) in the box from what a client sent.
 
         Raises:
-            Refusal: 400, another name, shape or type, NaN, or outside the box.
+            Refusal: 400, another name, shape or type, NaN, outside the box, or against the model's rules.
         """
+        x = self.prepare(query, outside)
+        try:
+            reasons = self.refusals(x)
+        except DataError as error:
+            raise Refusal(400, error.value, error.rule, error.remedy) from None
+        if (row := next((row for row, reason in enumerate(reasons) if reason), None)) is not None:
+            raise Refusal(400, f"row {row} of the input is refused: {reasons[row]}", f"{self.name} has rules for its inputs")
+        return x
+
+    def prepare(self, query: Query, outside: Literal["refuse", "clip"]) -> npt.NDArray[np.float32]:
+        """As `accept`, whatever the model's rules say."""
         x, takes = query.x, self.takes
         if query.name != INPUT:
             raise Refusal(400, f"the input is {query.name[:60]!r}", f"{self.name} takes one named {INPUT!r}")
@@ -109,17 +120,9 @@ class Line:
             ready = self.loaded.preprocess.apply(torch.from_numpy(raw), self.loaded.manifest.box).numpy()
             if ready.shape[1:] != self.loaded.manifest.shape:
                 raise Refusal(400, f"the input has the shape {list(x.shape)}", f"{self.name} takes {[-1, *takes]}")
-            return self._ruled(ready)
-        return self._ruled(raw.clip(low, high))
-
-    def _ruled(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        try:
-            reasons = self.refusals(x)
-        except DataError as error:
-            raise Refusal(400, error.value, error.rule, error.remedy) from None
-        if (row := next((row for row, reason in enumerate(reasons) if reason), None)) is not None:
-            raise Refusal(400, f"row {row} of the input is refused: {reasons[row]}", f"{self.name} has rules for its inputs")
-        return x
+            return ready
+        clipped: npt.NDArray[np.float32] = raw.clip(low, high)
+        return clipped
 
     def refusals(self, x: npt.NDArray[np.float32]) -> tuple[str | None, ...]:
         """For each row of inputs (n, *d) in the box why the model's rules refuse it, or None; raises as `InputRules.check`."""

@@ -1,28 +1,27 @@
 """A second opinion: what a detector flags is answered by another model, which is slower or more robust, by rules of its own."""
 
 from dataclasses import replace
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from martensite.artifacts.manifest import Manifest
 from martensite.core.errors import DataError
 from martensite.serving.line import Line
 from martensite.serving.observer import Decision, Routed
 from martensite.serving.outcome import Outcome
+from martensite.serving.protocol.request import Query
 from martensite.serving.refusal import Refusal
 
 
 async def ask_second(
-    line: Line | None, asked: Manifest, x: npt.NDArray[np.float32], first: Outcome, id: str, key: str
+    line: Line | None, asked: Line, query: Query, outside: Literal["refuse", "clip"], first: Outcome, id: str, key: str
 ) -> Outcome:
     """The outcome with the second model's answers in the flagged rows; where that can't answer they are refused.
 
     Args:
         line: The second model; None: it doesn't serve at present.
-        asked: Of the first model.
-        x: (n, *d) as the first took it.
-        first: Its outcome.
+        asked: The first model.
+        query: What the client sent: the second model has preprocessing of its own.
+        outside: What becomes of inputs outside its range.
+        first: The first model's outcome.
         id: Of the request.
         key: Name of its API key.
     """
@@ -31,14 +30,15 @@ async def ask_second(
         return first
     decisions: list[Decision] = ["refused" if word == "flagged" else word for word in first.decisions]
     flagged, nobody = rows, replace(first, decisions=decisions, routed=Routed("", "", dict.fromkeys(rows, "refused")))
-    if line is None or not _alike(line.loaded.manifest, asked):
+    if line is None or not _alike(line, asked):
         return nobody
     try:
-        reasons = line.refusals(x[rows])
-        rows = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+        x = line.prepare(replace(query, x=query.x[rows]), outside)
+        kept = [place for place, reason in enumerate(line.refusals(x)) if reason is None]
+        rows = [rows[place] for place in kept]
         if not rows:
             return nobody
-        second = await line.answer(x[rows], id, key)
+        second = await line.answer(x[kept], id, key)
     except (Refusal, DataError):
         return nobody
     logits = first.logits.copy()
@@ -50,7 +50,7 @@ async def ask_second(
     return replace(first, logits=logits, decisions=decisions, routed=routed)
 
 
-def _alike(one: Manifest, other: Manifest) -> bool:
-    """Whether they take the same numbers and mean the same classes."""
-    same = (one.shape, one.classes, one.box) == (other.shape, other.classes, other.box)
-    return same and (not one.class_names or not other.class_names or one.class_names == other.class_names)
+def _alike(one: Line, other: Line) -> bool:
+    """Whether clients send both the same numbers and they mean the same classes."""
+    names = {one.loaded.manifest.class_names, other.loaded.manifest.class_names} - {()}
+    return one.levels == other.levels and one.loaded.manifest.classes == other.loaded.manifest.classes and len(names) < 2

@@ -256,7 +256,8 @@ class Slot:
         first = await outcome
         if self.second is None:
             return first
-        return await ask_second(self.second.fit(), line.loaded.manifest, x, first, id, key)
+        second = self.second
+        return await ask_second(second.fit(), line, query, second.config.outside, first, id, key)
 
     def fit(self) -> Line | None:
         """The version that answers what another model doesn't; None: none may serve."""
