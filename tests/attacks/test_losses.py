@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from martensite import attack
-from martensite.attacks import APGD, PGD, APGDTargeted
+from martensite.attacks import APGD, PGD, APGDTargeted, register_loss
 from martensite.attacks.losses import LOSSES, REACHING, ascend, ce, dlr, dlr_reaching, dlr_towards, logit, margin, odds
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
@@ -135,3 +135,19 @@ def test_a_targeted_attack_climbs_the_negated_loss_or_its_own(name):
     assert torch.equal(ascend(name, labels, "untargeted")(logits), LOSSES[name](logits, labels))
     reaching = REACHING.get(name, lambda logits, y: -LOSSES[name](logits, y))
     assert torch.equal(ascend(name, labels, "targeted")(logits), reaching(logits, labels))
+
+
+def test_apgd_climbs_a_loss_of_ones_own():
+    """The way to a class that nothing else leads to: the last class's logit alone."""
+    name = "only_the_last"
+    register_loss(name, lambda logits, y: logits[:, -1])
+    try:
+        net = Classifier(nn.Linear(4, 4, bias=False), 4)
+        with torch.no_grad():
+            net.net.weight.copy_(torch.eye(4) + 0.2 * torch.ones(4, 4) * torch.arange(4)[:, None])
+        x = torch.full((1, 4), 0.5)
+        made = attack(APGD(loss=name, steps=20), net, x, torch.tensor([3]), ThreatModel(eps=0.1))
+        ce = attack(APGD(steps=20), net, x, torch.tensor([3]), ThreatModel(eps=0.1))
+        assert net(made.adversarial)[0, 3] >= net(x)[0, 3] >= net(ce.adversarial)[0, 3]
+    finally:
+        del LOSSES[name]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from martensite.attacks.apgd_l1 import climb_l1
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.losses import Loss, ascend
+from martensite.attacks.losses import Loss, LossName, ascend
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.survivors import Survivors
 from martensite.core.rng import Streams
@@ -30,14 +30,15 @@ class APGD(Attack):
     Args:
         steps: Gradient steps a restart.
         restarts: Independent random starts for the samples that withstand.
-        loss: ``"ce"``, or ``"dlr"``, the difference of logits ratio (below four classes the log odds: see `losses.dlr`).
+        loss: What is climbed: the paper's ``"ce"``, its ``"dlr"``, the difference of logits ratio (below four classes the log
+            odds: see `losses.dlr`), or another of `losses`, one of your own included.
         rho: A step size is halved if fewer than this share of the last steps raised the loss.
     """
 
     kind: Literal["apgd"] = "apgd"
     steps: PositiveInt = 100
     restarts: PositiveInt = 1
-    loss: Literal["ce", "dlr"] = "ce"
+    loss: LossName = "ce"
     rho: float = Field(default=0.75, gt=0.0, lt=1.0)
 
     needs: ClassVar = Access.GRADIENTS
