@@ -517,7 +517,7 @@ def test_evaluate_under_several_threat_models(here, call, call_json):
     assert [report["threat"]["norm"] for report in result.document["reports"]] == ["linf", "l2"]
     assert json.loads((here / "u/report.json").read_text()) == result.document
     assert (here / "u/threat-2/report.html").exists()
-    assert list((here / "kept").glob("*.safetensors"))
+    assert list((here / "kept").rglob("*.safetensors"))
     robust = [report["robust_accuracy"]["count"] for report in result.document["reports"]]
     assert result.document["union_accuracy"]["count"] <= min(robust)
     assert "Union of 2 threat models" in call(*words, "--store", "kept").out
