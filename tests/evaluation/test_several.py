@@ -48,7 +48,7 @@ def test_the_union_stops_when_it_is_sure(at_least, linear, many):
 
 def test_a_longer_look_begins_with_the_samples_of_the_one_before(linear, many, monkeypatch):
     seen = []
-    monkeypatch.setattr("martensite.evaluation.several.decide", lambda count, n, at_least, alpha: "INCONCLUSIVE")
+    monkeypatch.setattr("martensite.evaluation.anytime.decide", lambda count, n, at_least: "INCONCLUSIVE")
     monkeypatch.setattr(
         "martensite.evaluation.several.evaluate",
         lambda model, samples, *rest, **options: seen.append(samples.x) or evaluate(model, samples, *rest, **options),

@@ -12,7 +12,10 @@ from pydantic import Field
 
 from martensite.certification.anytime import log_capital
 from martensite.core.config import Config
+from martensite.core.errors import ConfigError
 from martensite.evaluation.rate import Rate
+
+ALPHA = 0.025  # chance of a wrong PASS, and of a wrong FAIL, as of a 95 % interval
 
 HALVINGS = 50
 
@@ -40,7 +43,7 @@ class Decision(Config):
         return self.model_copy(update={"verdict": "INCONCLUSIVE"}) if doubt else self
 
 
-def decide(count: int, n: int, at_least: float, alpha: float = 0.025) -> Literal["PASS", "FAIL", "INCONCLUSIVE"]:
+def decide(count: int, n: int, at_least: float, alpha: float = ALPHA) -> Literal["PASS", "FAIL", "INCONCLUSIVE"]:
     """Judge ``count`` successes of ``n``: is the rate at least so much?
 
     Args:
@@ -54,6 +57,18 @@ def decide(count: int, n: int, at_least: float, alpha: float = 0.025) -> Literal
     if n and _rejects(n, count, at_least, alpha):
         return "FAIL"
     return "INCONCLUSIVE"
+
+
+def decision(count: int, n: int, at_least: float, available: int) -> Decision:
+    """What `decide` says of ``count`` robust samples among the ``n`` seen of those ``available``.
+
+    Raises:
+        ConfigError: ``at_least`` outside (0, 1).
+    """
+    if not 0 < at_least < 1:
+        raise ConfigError(f"at_least is {at_least}", "it lies strictly between 0 and 1", "e.g. 0.6")
+    verdict = decide(count, n, at_least)
+    return Decision(at_least=at_least, verdict=verdict, alpha=ALPHA, samples=n, available=available)
 
 
 def anytime_rate(count: int, n: int, confidence: float = 0.95) -> Rate:

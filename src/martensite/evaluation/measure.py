@@ -4,16 +4,14 @@ import torch
 from torch import Tensor
 
 from martensite.core.engine import Engine
-from martensite.core.errors import ConfigError
 from martensite.core.events import Event, Listener, silent
-from martensite.evaluation.anytime import Decision, decide
+from martensite.evaluation.anytime import Decision, decision
 from martensite.evaluation.fit import Fitted, Job
 from martensite.evaluation.gather import Keeper
 from martensite.evaluation.tally import Tally
 from martensite.evaluation.work import SHARD, Piece, Work
 
 BLOCK, GROWTH = 100, 0.25  # samples before the first look; what comes before each later one, as a share of those seen
-ALPHA = 0.025  # chance of a wrong PASS, and of a wrong FAIL, as of a 95 % interval
 
 
 def measure(
@@ -74,16 +72,15 @@ def measure_until(
     Raises:
         ConfigError: ``at_least`` outside (0, 1).
     """
-    if not 0 < at_least < 1:
-        raise ConfigError(f"at_least is {at_least}", "it lies strictly between 0 and 1", "e.g. 0.6")
     n, seen = len(work.data), 0
+    reached = decision(0, 0, at_least, n)
     tally = Tally(n, fitted.jobs)
     while seen < n:
         block = torch.arange(seen, min(n, seen + max(BLOCK, int(GROWTH * seen))))
         measure(work, fitted, engine, listener, found, tally, block[known[block]])
         seen += len(block)
         part = tally.part(slice(0, seen))
-        verdict = decide(part.outcomes().count("robust"), seen, at_least, ALPHA)
-        if verdict != "INCONCLUSIVE":
+        reached = decision(part.outcomes().count("robust"), seen, at_least, n)
+        if reached.verdict != "INCONCLUSIVE":
             break
-    return part, Decision(at_least=at_least, verdict=verdict, alpha=ALPHA, samples=seen, available=n)
+    return part, reached

@@ -14,7 +14,7 @@ from martensite.core.errors import ConfigError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import generator
 from martensite.data.dataset import Dataset
-from martensite.evaluation.anytime import Decision, anytime_rate, decide
+from martensite.evaluation.anytime import anytime_rate, decision
 from martensite.evaluation.evaluate import evaluate
 from martensite.evaluation.report import RobustnessReport
 from martensite.evaluation.suite import Suite
@@ -23,7 +23,6 @@ from martensite.models import Model
 from martensite.threat import ThreatModel
 
 FIRST, GROWTH = 100, 2  # samples of the first look, and how many times as many of each later one
-ALPHA = 0.025  # chance of a wrong PASS, and of a wrong FAIL, as of a 95 % interval
 
 
 def evaluate_union(
@@ -76,17 +75,16 @@ def until_sure(
     Raises:
         ConfigError: ``at_least`` outside (0, 1).
     """
-    if not 0 < at_least < 1:
-        raise ConfigError(f"at_least is {at_least}", "it lies strictly between 0 and 1", "e.g. 0.6")
+    decision(0, 0, at_least, len(data))  # refuses a threshold before anything is attacked
     order, seen = torch.randperm(len(data), generator=generator(seed, "evaluate/order")), min(FIRST, len(data))
     while True:
         joined = union([_at_any_time(one, at_least, len(data)) for one in run(data.subset(order[:seen]))])
-        decision = _decision(joined.union_accuracy.count, seen, at_least, len(data))
-        if decision.verdict != "INCONCLUSIVE" or seen == len(data):
+        reached = decision(joined.union_accuracy.count, seen, at_least, len(data))
+        if reached.verdict != "INCONCLUSIVE" or seen == len(data):
             break
         seen = min(GROWTH * seen, len(data))
     rate = anytime_rate(joined.union_accuracy.count, seen)
-    decided = joined.model_copy(update={"union_accuracy": rate, "decision": decision})
+    decided = joined.model_copy(update={"union_accuracy": rate, "decision": reached})
     return decided.model_copy(update={"decision": decided.decided})
 
 
@@ -102,16 +100,11 @@ def check_different(threats: Sequence[ThreatModel]) -> None:
         )
 
 
-def _decision(count: int, seen: int, at_least: float, available: int) -> Decision:
-    verdict = decide(count, seen, at_least, ALPHA)
-    return Decision(at_least=at_least, verdict=verdict, alpha=ALPHA, samples=seen, available=available)
-
-
 def _at_any_time(report: RobustnessReport, at_least: float, available: int) -> RobustnessReport:
     """With an interval of robust accuracy, and a decision, that hold although its outcomes were looked at before going on."""
     count, n, eps = report.robust_accuracy.count, report.robust_accuracy.n, report.threat.eps
     rate = anytime_rate(count, n)
     curve = tuple(point.model_copy(update={"accuracy": rate}) if point.eps == eps else point for point in report.curve)
-    decision = _decision(count, n, at_least, available)
-    changed = report.model_copy(update={"robust_accuracy": rate, "curve": curve, "decision": decision})
+    reached = decision(count, n, at_least, available)
+    changed = report.model_copy(update={"robust_accuracy": rate, "curve": curve, "decision": reached})
     return changed.model_copy(update={"decision": changed.decided})
