@@ -2,8 +2,14 @@
 
 from typing import Literal
 
+from martensite.artifacts.manifest import Manifest
 from martensite.core.errors import MartensiteError, ModelError
 from martensite.serving.line import Line
+
+
+def same_names(one: Manifest, two: Manifest) -> bool:
+    """Whether two models call their classes the same, as far as both name them."""
+    return not one.class_names or not two.class_names or one.class_names == two.class_names
 
 
 def mismatch(first: Line, other: Line, outside: Literal["refuse", "clip"]) -> MartensiteError | None:
@@ -23,7 +29,7 @@ def mismatch(first: Line, other: Line, outside: Literal["refuse", "clip"]) -> Ma
         return ModelError(f"{what} takes {[-1, *takes]} and the primary {[-1, *wanted]}", rule, remedy)
     if one.classes != two.classes:
         return ModelError(f"{what} has {two.classes} classes and the primary {one.classes}", rule, remedy)
-    if one.class_names and two.class_names and one.class_names != two.class_names:
+    if not same_names(one, two):
         return ModelError(f"{what} has other class names, or another order, than the primary", rule, remedy)
     if other.route == "shadow":  # answers nobody: it misses what it doesn't take, and nobody asks for it by its number
         return None

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from martensite.core.errors import DataError
+from martensite.serving.beside import same_names
 from martensite.serving.line import Line
 from martensite.serving.observer import Decision, Routed
 from martensite.serving.outcome import Outcome
@@ -52,5 +53,5 @@ async def ask_second(
 
 def _alike(one: Line, other: Line) -> bool:
     """Whether clients send both the same numbers and they mean the same classes."""
-    names = {one.loaded.manifest.class_names, other.loaded.manifest.class_names} - {()}
-    return one.levels == other.levels and one.loaded.manifest.classes == other.loaded.manifest.classes and len(names) < 2
+    mine, theirs = one.loaded.manifest, other.loaded.manifest
+    return one.levels == other.levels and mine.classes == theirs.classes and same_names(mine, theirs)
