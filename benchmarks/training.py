@@ -104,19 +104,21 @@ def collapse(options: argparse.Namespace) -> Figures:
 
 
 def madry(options: argparse.Namespace) -> Figures:
-    """A network of the literature from scratch, at eps 0.3 unless told otherwise; the ramp gets it off the plateau at chance.
+    """A network of the literature, at eps 0.3 unless told otherwise; the ramp gets a fresh one off the plateau at chance.
 
     Passes are in bfloat16 and the adversary starts with a third of its steps, or an epoch on a CPU takes twice as long.
     """
     found: Figures = {}
     for seed in seeds_of(options):
-        start = mt.build(options.network, SHAPE, 10, seed=seed).to(options.device)
+        start = (
+            mt.build(options.network, SHAPE, 10, seed=seed) if options.start is None else mt.load_bundle(options.start)
+        ).to(options.device)
         method = mt.attacks.PGD(steps=options.steps)
         trades = mt.objectives.TRADES(beta=options.beta, attack=method)
         objective = trades if options.trades else mt.objectives.PGDAT(mix=0.0, attack=method)
         found[f"seed {seed}"] = hardened(
             options, start, objective, seed, f"seed {seed}, {options.network}, {objective.kind}",
-            ramp=Ramp(until=0.4, steps_from=0.3), average=EMA(decay=0.999), guards=None, validate_every=options.validate_every,
+            ramp=Ramp(until=0.4, steps_from=0.3) if options.start is None else None, average=EMA(decay=0.999), guards=None, validate_every=options.validate_every,
             precision="bfloat16", attack_precision="bfloat16", channels_last=True, save=True,
         )  # fmt: skip
     return found
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--attack", default="autoattack", help="what judges: autoattack, adaptive, pgd ...")
     parser.add_argument("--search", default="float32", choices=["float32", "bfloat16"], help="precision of the judge's search")
     parser.add_argument("--network", default="madry_cnn", help="of madry: madry_cnn or trades_cnn")
+    parser.add_argument("--start", type=Path, help="madry: a bundle to go on from, instead of a fresh network")
     parser.add_argument("--trades", action="store_true", help="madry: TRADES instead of PGD-10 training")
     parser.add_argument("--beta", type=float, default=6.0, help="of TRADES")
     parser.add_argument("--bundle", action="append", default=[], help="of judge; may repeat")

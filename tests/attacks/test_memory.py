@@ -1,7 +1,7 @@
 """Memory: what a batch takes is estimated, a batch that doesn't fit is halved, and the run goes on with the smaller size."""
 
 import os
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch import nn
 
 from martensite.attacks import PGD, attack, memory, tuning
 from martensite.attacks.memory import most_samples, out_of_memory
+from martensite.core.errors import ConfigError
 from martensite.models import Access, BlackBox, Classifier
 from martensite.threat import ThreatModel
 
@@ -100,22 +101,93 @@ def test_what_a_pass_keeps_is_counted(monkeypatch):
 
 
 def test_an_unknown_system_has_no_cap(monkeypatch):
-    assert memory.available(torch.device("cpu")) > 2**20
+    here = torch.device("cpu")
+    assert memory.available(here) > 2**20
+    monkeypatch.setattr(memory, "CGROUP", Path("/nowhere"))
+    monkeypatch.setattr(memory, "MEMINFO", Path("/nowhere"))
+    assert memory.available(here) > 2**20  # as other systems than Linux say it
     monkeypatch.delattr(os, "sysconf")
-    assert memory.available(torch.device("cpu")) is None
+    assert memory.available(here) is None
 
 
-def test_the_automatic_batch_is_capped_by_memory(monkeypatch):
+@pytest.mark.parametrize(
+    ("machine", "limit", "used", "cached", "free"),
+    [
+        (4_000_000, "max", 0, 0, 4_096_000_000),
+        (4_000_000, "2000000000", 1_500_000_000, 100_000_000, 600_000_000),
+        (4_000_000, "90000000000", 1_500_000_000, 0, 4_096_000_000),
+        (4_000_000, "1000", 5000, 0, 0),
+    ],
+)
+def test_free_is_what_the_machine_and_the_container_leave(tmp_path, monkeypatch, machine, limit, used, cached, free):
+    (tmp_path / "meminfo").write_text(f"MemTotal: 9 kB\nMemFree: 7 kB\nMemAvailable:   {machine} kB\n")
+    for name, content in {"max": limit, "current": used, "stat": f"anon 12\ninactive_file {cached}"}.items():
+        (tmp_path / f"memory.{name}").write_text(f"{content}\n")
+    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+    assert memory.available(torch.device("cpu")) == free
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_the_batch_is_capped_by_memory(monkeypatch, asked):
     model, x = Classifier(nn.Linear(6, 3), 3), samples(300)
     with torch.no_grad():
         y = model(x).argmax(1)
     sizes = []
     model.net.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     monkeypatch.setattr(tuning, "most_samples", lambda model, x: 20)
-    result = attack(PGD(steps=2), model, x, y, THREAT, batch_size="auto")
+    monkeypatch.setattr(tuning, "surely_fit", lambda x, batch: False)
+    result = attack(PGD(steps=2), model, x, y, THREAT, batch_size=asked)
     assert not result.error.any()
-    assert max(sizes) <= 20
-    assert len(SimpleNamespace(sizes=sizes).sizes) > 15
+    assert max(sizes) <= result.batch_size == 20
+    assert len(sizes) > 15
+    assert attack(PGD(steps=2), model, x, y, THREAT, batch_size=100).batch_size == 100  # what is given stays
+
+
+def test_a_small_memory_is_noticed_and_a_large_one_asks_nothing(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tuning, "most_samples", lambda model, x: asked.append(len(x)))
+    model, images = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)), 3), torch.rand(130, 3, 32, 32)
+    for free, looked in ((64 * 10**9, []), (8 * 10**9, [130])):
+        monkeypatch.setattr(memory, "available", lambda device, free=free: free)
+        attack(PGD(steps=1), model, images, torch.zeros(130).long(), THREAT)
+        assert asked == looked
+
+
+def test_an_unasked_batch_is_the_usual_one():
+    model, x = Classifier(nn.Linear(6, 3), 3), samples(300)
+    result = attack(PGD(steps=2), model, x, torch.zeros(300).long(), THREAT)
+    assert (result.batch_size, result.precision) == (125, "float32")
+
+
+def test_what_was_measured_repeats_the_run():
+    model, x = Classifier(nn.Linear(6, 3), 3), samples(300)
+    y = torch.zeros(300).long()
+    first = attack(PGD(steps=3), model, x, y, THREAT, batch_size="auto", precision="auto")
+    assert first.batch_size in tuning.CPU_BATCHES
+    again = attack(PGD(steps=3), model, x, y, THREAT, batch_size=first.batch_size, precision=first.precision)
+    assert torch.equal(again.adversarial, first.adversarial)
+
+
+@pytest.mark.parametrize("asked", [None, "auto"])
+def test_looking_at_the_model_draws_nothing(monkeypatch, asked):
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return x[:, :3] + torch.rand(len(x), 3)
+
+    monkeypatch.setattr(tuning, "surely_fit", lambda x, batch: False)
+
+    def drawn(batch_size):
+        torch.manual_seed(3)
+        return attack(PGD(steps=1), Classifier(Noisy(), 3), samples(10), torch.zeros(10).long(), THREAT, batch_size=batch_size)
+
+    assert torch.equal(drawn(asked).adversarial, drawn(10).adversarial)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_size": "fast"}, {"precision": "float16"}, {"precision": "fast"}])
+def test_no_batch_and_no_precision(wrong):
+    with pytest.raises(ConfigError, match=str(next(iter(wrong.values())))):
+        attack(PGD(), Classifier(nn.Linear(6, 3), 3), samples(4), torch.zeros(4).long(), THREAT, **wrong)
 
 
 def test_parameters_gradients_are_never_computed():

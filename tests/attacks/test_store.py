@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import EOT, PGD, Attack, Budget, Square, attack, losses, transfer
+from martensite.attacks import EOT, PGD, Attack, Budget, Square, attack, losses, transfer, tuning
 from martensite.attacks.fingerprint import UnknownError, fingerprint
+from martensite.attacks.tuning import Pace
 from martensite.core.errors import ModelError
 from martensite.models import Access, BlackBox, Classifier, with_bpda
 from martensite.threat import ThreatModel
@@ -68,6 +69,21 @@ def test_a_second_run_searches_nothing(x, tmp_path):
     assert torch.equal(first.adversarial, again.adversarial)
     assert first.backwards == again.backwards
     assert first.warnings == again.warnings == ()
+
+
+def test_a_resumed_run_keeps_what_was_measured(x, tmp_path, monkeypatch):
+    model, x = classifier(), x.repeat(5, 1)
+    y = labels(model, x)
+    paces = iter([Pace(30, "bfloat16"), Pace(50, "float32"), Pace(50, "float32")])
+    monkeypatch.setattr(tuning, "tune", lambda model, x: next(paces))
+    first, again = (
+        attack(PGD(steps=5), model, x, y, THREAT, store=tmp_path, batch_size="auto", precision="auto") for _ in range(2)
+    )
+    assert (first.batch_size, first.precision) == (again.batch_size, again.precision) == (30, "bfloat16")
+    assert torch.equal(first.adversarial, again.adversarial)
+    (note,) = tmp_path.glob("*.json")
+    note.write_text('{"batch_size": ')  # a disk that was full
+    assert attack(PGD(steps=5), model, x, y, THREAT, store=tmp_path, batch_size="auto", precision="auto").batch_size == 50
 
 
 def masked():

@@ -17,9 +17,9 @@ from martensite.attacks.store import Store
 from martensite.attacks.survivors import succeeded
 from martensite.attacks.trace import Recorder, Trace
 from martensite.attacks.trust import warnings
-from martensite.attacks.tuning import Precision, tune
+from martensite.attacks.tuning import Precision, settle
 from martensite.core.acts import Act, recorded
-from martensite.core.errors import ConfigError, DataError, ThreatError
+from martensite.core.errors import DataError, ThreatError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import streams
 from martensite.data.checks import check_inputs, check_labels
@@ -27,10 +27,6 @@ from martensite.models import undisturbed
 from martensite.models.access import Access, Model
 from martensite.models.digest import identity
 from martensite.threat import ThreatModel
-
-# On a CPU larger batches leave the caches, and glibc returns their activations to the system after each layer, to fault them in
-# again at the next: a pass over 250 MNIST images took 1.4 times as long as two over 125.
-BATCH, DEVICE_BATCH = 125, 1000
 
 
 def _attacked(given: Mapping[str, Any], result: AttackResult | None) -> Act:
@@ -70,12 +66,12 @@ def attack(
         target: (n,) the class to reach; with ``threat.goal="targeted"`` only.
         surrogate: It answers the search, which runs its full course, and ``model`` only judges; see `transfer`.
         seed: Of all randomness.
-        batch_size: Samples a batch; the random draws don't depend on it. None: 125 on a CPU, 1,000 elsewhere. ``"auto"``: by a
-            short measurement, within the memory that is free. A batch that doesn't fit is halved, and the run goes on with the
-            smaller size.
+        batch_size: Samples a batch; the random draws don't depend on it. ``"auto"``: by a short measurement on the device. None:
+            125 on a CPU, 1,000 elsewhere. Either within the memory that is free; a batch that doesn't fit after all is halved,
+            and the run goes on with the smaller size.
         precision: Of the search; every success and distance is decided in the model's own precision. ``"auto"``: bfloat16 where a
-            short measurement shows a gain. Only attacks by gradients gain from it, others search in float32. What is fixed here
-            is repeated bit by bit, what is measured may not be.
+            short measurement shows a gain. Only attacks by gradients gain from it, others search in float32. What was chosen is
+            in the result: given again, it repeats the run bit by bit.
         budget: Limits of queries and seconds, and a bound at which to stop.
         indices: (n,) index of each sample in its dataset, which names its random stream; None: 0..n-1.
         store: Folder for finished batches, from which a run that was killed goes on; None: nothing is kept. Where a limit of
@@ -85,7 +81,7 @@ def attack(
         listener: Gets an event a batch.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: a batch size below 1, an unknown precision.
         DataError: inputs or labels out of range, inputs that break the constraints, a target equal to the label, not one index a
             sample.
         AccessError: the model grants less than the attack needs.
@@ -102,8 +98,6 @@ def attack(
     method.check_shape(tuple(x.shape[1:]), threat)
     threat.check_clean(x)
     aim = _aim(y, target, threat, model.classes)
-    if isinstance(batch_size, int) and batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}", "a batch has at least one sample", f"e.g. {BATCH}")
     if indices is not None and tuple(indices.shape) != (len(x),):
         raise DataError(f"indices has shape {tuple(indices.shape)}", f"({len(x)},) is needed: one index a sample")
     started, ledger = time.perf_counter(), Ledger(budget)
@@ -115,17 +109,21 @@ def attack(
     # Gradients are needed, wherever the caller stands.
     with undisturbed(model), undisturbed(searched), torch.inference_mode(False):
         clean = clean.clone() if clean.is_inference() else clean
-        size, kind = _settle(searched, clean, batch_size, precision)
+        kept: Store | None = None
+        pace = settle(searched, clean, batch_size, precision)
+        if store is not None:
+            title = {"threat": threat.model_dump(mode="json"), "seed": seed, "trace": trace}
+            kept = Store(store, searched, surrogate is None, budget, title)
+            pace = kept.settle({"batch_size": batch_size, "precision": precision, "n": len(clean)}, pace)
         arbiter = Oracle(model)
-        run = Run(clean, aim, threat, arbiter, ledger, size)
+        run = Run(clean, aim, threat, arbiter, ledger, pace.batch_size)
         ballots = run.ballots(method.jury.draws)
         asked = ~run.unanswered
         correct = ~method.jury.agree(torch.stack([logits.argmax(1) != y for logits in ballots])) & asked
         success = method.jury.agree(torch.stack([succeeded(logits, aim, threat.goal) for logits in ballots])) & asked
         success |= ~correct & asked & (threat.goal == "untargeted")
-        title = {"threat": threat.model_dump(mode="json"), "seed": seed, "precision": kind, "trace": trace}
-        kept = None if store is None else Store(store, searched, surrogate is None, budget, title)
         run.begin(correct, success, kept)
+        kind = pace.precision
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
         members = method.members(threat, model.classes)
         member: Attack | None = next(members)
@@ -174,6 +172,8 @@ def attack(
         flat=sum(oracle.flat for oracle in oracles),
         seen=sum(oracle.seen for oracle in oracles),
         traces=tuple(traces),
+        batch_size=pace.batch_size,
+        precision=kind,
     )
 
 
@@ -192,18 +192,6 @@ def _decision(run: Run) -> str:
         f"stopped: at most {left} of {len(run.clean)} samples can be robust, less than the share {bound:g} that was asked about; "
         f"{int(run.unmeasured.sum())} samples were not measured"
     )
-
-
-def _settle(
-    model: Model, clean: Tensor, batch_size: int | Literal["auto"] | None, precision: Precision | Literal["auto"]
-) -> tuple[int, Precision]:
-    """Batch size and precision, measured where they are left open."""
-    if batch_size is None:
-        batch_size = BATCH if clean.device.type == "cpu" else DEVICE_BATCH
-    if batch_size != "auto" and precision != "auto":
-        return batch_size, precision
-    size, fastest = tune(model, clean)
-    return size if batch_size == "auto" else batch_size, fastest if precision == "auto" else precision
 
 
 def _aim(y: Tensor, target: Tensor | None, threat: ThreatModel, classes: int) -> Tensor:

@@ -34,6 +34,8 @@ class AttackResult:
         flat: Samples whose gradient was zero in every feature where the search began.
         seen: Samples whose first gradient was looked at.
         traces: Loss over steps of each search that climbs step by step, if that was asked for.
+        batch_size: Samples a batch that the run began with.
+        precision: Of the search.
     """
 
     adversarial: Tensor
@@ -54,6 +56,8 @@ class AttackResult:
     flat: int = 0
     seen: int = 0
     traces: tuple[Trace, ...] = ()
+    batch_size: int = 0
+    precision: str = "float32"
 
     @property
     def robust(self) -> Tensor:

@@ -5,6 +5,7 @@ threat model, seed and precision, and where the model that is searched, the atta
 `fingerprint`.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from martensite.attacks.budget import Budget
 from martensite.attacks.fingerprint import UnknownError, fingerprint
 from martensite.attacks.losses import LOSSES, REACHING
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.tuning import Pace
 from martensite.core.config import Config, canonical_json
 from martensite.core.errors import ModelError
-from martensite.core.files import sha256, write_bytes
+from martensite.core.files import sha256, write_bytes, write_json
 from martensite.models.access import Model
 
 
@@ -30,7 +32,7 @@ class Store:
         searched: The model that answers the search; all that it computes with is part of every name.
         direct: It is also the model that judges: a sample's search may end at its first success.
         budget: The run's; a search that a budget may cut short is not kept. None: no limits.
-        run: Whatever else names the run: threat model, seed, precision.
+        run: Whatever else names the run: threat model, seed.
 
     Raises:
         ModelError: a black box under attack, which has nothing to recognise it by.
@@ -59,6 +61,29 @@ class Store:
                 self._leave(f"the model holds {error}, of which nothing tells whether it computes the same")
         self._run = {**run, "model": model, "direct": direct}
 
+    def settle(self, asked: dict[str, object], pace: Pace) -> Pace:
+        """The pace of the run: where it is measured, the one that was kept when it began, so that it cuts the same batches again.
+
+        Args:
+            asked: What the caller asked for, and how many samples there are.
+            pace: What would be chosen now.
+        """
+        if self._run["model"] and "auto" in asked.values():
+            file = self.folder / f"{self._hash({**self._run, 'asked': asked})}.json"
+            if (kept := self._pace(file)) is None:
+                write_json(file, pace._asdict())
+            pace = kept or pace
+        self._run["precision"] = pace.precision
+        return pace
+
+    @staticmethod
+    def _pace(file: Path) -> Pace | None:
+        try:
+            kept = json.loads(file.read_text())
+            return Pace(int(kept["batch_size"]), kept["precision"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path | None:
         """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,); None: it is not to be kept."""
         if not self._run["model"]:
@@ -71,8 +96,12 @@ class Store:
             self._leave(f"{method.__class__.__name__} holds {error}, of which nothing tells whether it computes the same")
             return None
         batch = b"".join(part.cpu().contiguous().numpy().tobytes() for part in (x, aim, keys))
-        title = canonical_json({**self._run, "attack": settings, "code": code, "batch": sha256(batch), "counts": 6})
-        return self.folder / f"{sha256(title.encode()).removeprefix('sha256:')[:32]}.safetensors"
+        title = {**self._run, "attack": settings, "code": code, "batch": sha256(batch), "counts": 6}
+        return self.folder / f"{self._hash(title)}.safetensors"
+
+    @staticmethod
+    def _hash(title: dict[str, object]) -> str:
+        return sha256(canonical_json(title).encode()).removeprefix("sha256:")[:32]
 
     def _leave(self, reason: str) -> None:
         if (sentence := f"nothing was kept in the store or resumed from it: {reason}") not in self.unused:

@@ -151,7 +151,7 @@ def _joined(parts: Sequence[AttackResult], order: Tensor) -> AttackResult:
         whole[name] = sum(getattr(part, name) for part in parts)
     for name in ("messages", "warnings"):
         whole[name] = tuple(dict.fromkeys(line for part in parts for line in getattr(part, name)))
-    return AttackResult(**whole)
+    return AttackResult(**whole, batch_size=parts[0].batch_size, precision=parts[0].precision)
 
 
 def _traces(parts: Sequence[AttackResult]) -> tuple[Trace, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from martensite.attacks import PGD, Oracle, attack
-from martensite.attacks.engine import BATCH
+from martensite.attacks.tuning import BATCH
 from martensite.core.errors import ModelError
 from martensite.core.rng import derive
 from martensite.data.dataset import Dataset
