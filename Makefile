@@ -19,6 +19,8 @@ PLAIN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 INPUTS := pyproject.toml constraints.txt
+# Attack libraries to compare with whose packages want torchvision, which the attacks don't use: a folder of their own, and no more.
+PEERS := adv-lib==0.2.8 torchattacks==3.5.1 pyautoattack==0.2.0 numba==0.68.1 llvmlite==0.50.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -82,4 +84,5 @@ $(DEV): $(INPUTS) | $(BIN)/python
 
 $(BENCH): $(INPUTS) | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/peers $(PEERS)
 	@touch $(PLAIN) $@

@@ -1,10 +1,8 @@
 """The libraries that the attacks are compared with, each behind one function: x, y to adversarials.
 
 foolbox and ART come with the bench extra. The others are in no extra, since their packages want torchvision, which the attacks
-don't use: put them into a folder of their own and name it. What they import and don't need is an empty module here.
-
-    pip install --no-deps --target PEERS adv-lib torchattacks pyautoattack numba llvmlite
-    MARTENSITE_PEERS=PEERS python benchmarks/attacks.py
+don't use: `make bench` puts them into a folder of their own, .venv/peers, without what they depend on. What they import and don't
+need is an empty module here. Another folder: MARTENSITE_PEERS.
 
 pyautoattack is the authors' own AutoAttack; numba is what Brendel and Bethge's attack needs in foolbox and ART.
 """
@@ -16,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
@@ -38,8 +37,7 @@ STUBS = ("torchvision", "torchvision.transforms", "torchvision.transforms.functi
 
 def load_peers() -> dict[str, ModuleType]:
     """The libraries that are at hand, by module name; says which are not, and how to get them."""
-    if folder := os.environ.get("MARTENSITE_PEERS"):
-        sys.path.append(folder)
+    sys.path.append(os.environ.get("MARTENSITE_PEERS", str(Path(sys.prefix) / "peers")))
     absent = {name.partition(".")[0] for name in STUBS if importlib.util.find_spec(name.partition(".")[0]) is None}
     sys.modules.update({name: Empty(name) for name in STUBS if name.partition(".")[0] in absent})
     found = {}
@@ -49,7 +47,7 @@ def load_peers() -> dict[str, ModuleType]:
                 warnings.simplefilter("ignore")
                 found[name] = importlib.import_module(name)
         except ImportError as error:
-            print(f"without {title} ({error}): see the top of benchmarks/peers.py", file=sys.stderr)
+            print(f"without {title} ({error}): make bench installs it", file=sys.stderr)
     return found
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +196,49 @@ def test_attack_json_and_its_file(here, call_json):
     assert torch.equal(wrong, saved["success"])
     assert result.document["robust_accuracy"]["count"] == int((~wrong).sum())
     assert without_timing(call_json(*words).document) == without_timing(result.document)
+
+
+def test_attack_towards_a_class(here, call, call_json):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.3, "--target", 2, "--set", "steps=10")
+    result = call_json(*words, "--out", "t.st")
+    data, saved = load_data("data.npz"), load_file("t.st")
+    others = data.subset((data.y != 2).nonzero().flatten())
+    assert (result.code, result.document["data"], result.document["target"]) == (0, others.digest, 2)
+    assert result.document["threat"]["goal"] == "targeted"
+    reached = load_bundle("baseline")(saved["adversarial"]).argmax(1) == 2
+    assert torch.equal(reached, saved["success"])
+    assert "under pgd towards class 2, linf" in call(*words).out
+
+
+def test_attack_by_transfer(here, call_json):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.2, "--attack", "mi_fgsm", "--set", "steps=3")
+    direct = call_json(*words, "--out", "d.st").document
+    moved = call_json(*words, "--surrogate", "hard", "--out", "m.st").document
+    assert (direct["surrogates"], moved["surrogates"]) == ([], ["hard"])
+    assert not torch.equal(load_file("d.st")["adversarial"], load_file("m.st")["adversarial"])
+    itself = call_json(*words, "--surrogate", "baseline").document
+    assert itself["robust_accuracy"]["count"] <= direct["robust_accuracy"]["count"] + 1
+    assert moved["robust_accuracy"]["count"] >= direct["robust_accuracy"]["count"]
+
+
+def test_attack_goes_on_and_says_how_it_went(here, call_json):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.1, "--batch-size", "auto", "--precision", "auto")
+    first = call_json(*words, "--store", "work").document
+    files = sorted(Path("work").iterdir())
+    again = call_json(*words, "--store", "work").document
+    assert {file.suffix for file in files} == {".safetensors", ".json"}  # batches, and what was measured for them
+    assert sorted(Path("work").iterdir()) == files
+    assert without_timing(first) == without_timing(again)
+    assert first["batch_size"] in (64, 90)
+
+
+def test_attack_within_a_budget(here, call_json):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.02, "--attack", "square", "--samples", 30)
+    short = call_json(*words, "--queries", 5).document
+    assert short["forwards"] <= 30 * (2 + 5)
+    hurried = call_json(*words, "--set", "queries=1000000", "--seconds", 0.05).document
+    assert hurried["errors"] > 0
+    assert any("0.05 seconds" in message for message in hurried["messages"])
 
 
 def test_constraints_are_kept_travel_in_the_bundle_and_stand_in_the_report(here, call, call_json):

@@ -58,6 +58,13 @@ def test_evaluate_a_model_that_only_answers(here, call, call_json):
     assert call("evaluate", "m.skops", "--data", "data.npz", "--eps", 0.1, "--weights", "w.safetensors").code == 2
     assert call("evaluate", "http://127.0.0.1:9/v2/models/m", "--data", "data.npz", "--eps", 0.1).code == 2
     assert call("evaluate", "nowhere.onnx", "--data", "data.npz", "--eps", 0.1).code == 2
+    words = ("attack", "m.skops", "--data", "data.npz", "--eps", 0.3)
+    asked = call_json(*words, "--attack", "square", "--queries", 40).document
+    assert asked["robust_accuracy"]["count"] < asked["clean_accuracy"]["count"]
+    assert asked["backwards"] == 0
+    blind = call(*words)
+    assert (blind.code, "pgd needs gradients and this model grants scores" in blind.err) == (2, True)
+    assert call(*words, "--attack", "square", "--store", "work").code == 2  # nothing to recognise the model by
 
 
 def test_surrogates_seeds_and_intervals(here, call, call_json):

@@ -58,15 +58,7 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", file_okay=False, help="Folder for report.json and report.html.", show_default=False),
     ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            file_okay=False,
-            help="Folder for what is finished: a run that was cut off goes on.",
-            show_default=False,
-        ),
-    ] = None,
+    store: options.Store = None,
     adversarials: Annotated[
         Path | None,
         typer.Option(
@@ -108,15 +100,7 @@ def command(
     interval: Annotated[
         str, typer.Option(metavar="METHOD", help="Of every rate: clopper-pearson (exact) or wilson.")
     ] = "clopper-pearson",
-    endpoint: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE",
-            help="How a URL is asked: batch, timeout, retries, backoff, retry_budget, rate; may repeat. The bearer token, if it "
-            "needs one, is MARTENSITE_TOKEN of the environment.",
-            show_default=False,
-        ),
-    ] = None,
+    endpoint: options.Endpoint = None,
     naive: Annotated[
         bool,
         typer.Option("--naive", help="Attack a defended model only as who doesn't know its defence: such a report is invalid."),

@@ -87,6 +87,21 @@ LogTo = Annotated[
         show_default=False,
     ),
 ]
+Store = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", file_okay=False, help="Folder for what is finished: a run that was cut off goes on.", show_default=False
+    ),
+]
+Endpoint = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="How a URL is asked: batch, timeout, retries, backoff, retry_budget, rate; may repeat. The bearer token, if it "
+        "needs one, is MARTENSITE_TOKEN of the environment.",
+        show_default=False,
+    ),
+]
 Epochs = Annotated[int, typer.Option(min=1, metavar="N", help="Passes over the data.")]
 Rate = Annotated[float, typer.Option(metavar="LR", help="Peak learning rate.")]
 BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Samples an update.")]
