@@ -58,7 +58,13 @@ class Recipe(Config):
         return self
 
     def scaled(self, epochs: PositiveInt) -> Self:
-        """The recipe with so many epochs in all, shared out as before, and at least one a phase; `Phase.least_updates` goes."""
+        """The recipe with so many epochs in all, shared out as before, and at least one a phase; `Phase.least_updates` goes.
+
+        Raises:
+            ConfigError: no whole number of epochs, or none.
+        """
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise ConfigError(f"epochs is {epochs!r}", "they are a whole number of at least 1", "give e.g. epochs=10")
         before = sum(phase.settings.epochs for phase in self.phases)
         shares = [max(1, round(epochs * phase.settings.epochs / before)) for phase in self.phases]
         # What rounding left over or took too much belongs to the longest phase.
