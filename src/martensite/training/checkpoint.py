@@ -1,9 +1,11 @@
 """Everything a killed training run needs to go on as if nothing had happened, in one safetensors file.
 
 The state, the best weights so far, the guards' last good state, and the tensors that belong to training samples. Random streams
-and learning rates need no saving: they are functions of seed, position and sample index.
+and learning rates need no saving: they are functions of seed, position and sample index. A digest over all of it tells a file
+that a disk or a copy has changed.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +16,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from martensite.core.errors import ArtifactError, RunError
-from martensite.core.files import write_bytes
+from martensite.core.files import whole_file
 from martensite.training.state import Snapshot, under
 
 OWN = ("net.", "state.", "optimiser.", "average.")
+UNSEALED = {"key", "epoch", "now", "good", "record"}  # what the metadata held before there was a digest
+BLANK = "0" * 64  # in the digest's place, while it is computed
 
 
 @dataclass(frozen=True)
@@ -52,16 +56,21 @@ def write_checkpoint(path: Path, key: str, checkpoint: Checkpoint) -> None:
         "now": json.dumps(checkpoint.now.record),
         "good": json.dumps(None if checkpoint.good is None else checkpoint.good.record),
         "record": json.dumps(checkpoint.record),
+        "digest": BLANK,
     }
     # Copies: safetensors refuses tensors that share memory, as tied weights do.
-    write_bytes(path, save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, meta))
+    content = save({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, meta)
+    header, rest = _parts(content)
+    with whole_file(path) as file:
+        file.write(_sealed(header, BLANK, _digest(header, rest)))
+        file.write(rest)
 
 
 def read_checkpoint(path: Path, key: str) -> Checkpoint:
     """What `write_checkpoint` wrote.
 
     Raises:
-        ArtifactError: unreadable, truncated or no checkpoint.
+        ArtifactError: unreadable, truncated, altered or no checkpoint.
         RunError: it belongs to another configuration.
     """
     try:
@@ -69,9 +78,15 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint:
     except OSError as error:
         raise ArtifactError(f"{path} can't be read: {error.strerror}", remedy="give the path of a checkpoint file") from None
     try:
-        tensors, length = load(content), int.from_bytes(content[:8], "little")
-        meta = json.loads(content[8 : 8 + length])["__metadata__"]
-        found = meta["key"]
+        header, rest = _parts(content)
+        meta = json.loads(header[8:])["__metadata__"]
+        if set(meta) != UNSEALED and _digest(_sealed(header, meta["digest"], BLANK), rest) != meta["digest"]:
+            raise ArtifactError(
+                f"{path} is a damaged checkpoint",
+                "its content isn't what its digest was made of: it is truncated or altered",
+                "put an intact copy in its place, or delete it to start over",
+            )
+        tensors, found = load(content), meta["key"]
         now, good, record = (json.loads(meta[name]) for name in ("now", "good", "record"))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
@@ -91,3 +106,21 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint:
         under("memory.", tensors),
         record,
     )
+
+
+def _parts(content: bytes) -> tuple[bytes, memoryview]:
+    """The header with its length before it, and the tensors; those are large, and not copied."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return content[:end], memoryview(content)[end:]
+
+
+def _sealed(header: bytes, old: str, new: str) -> bytes:
+    """The header with another digest in it; quotes inside its other texts are escaped, so that this finds no other place."""
+    return header.replace(f'"digest":"{old}"'.encode(), f'"digest":"{new}"'.encode())
+
+
+def _digest(header: bytes, rest: memoryview) -> str:
+    """Of a whole file whose header has `BLANK` for a digest."""
+    digest = hashlib.sha256(header)
+    digest.update(rest)
+    return digest.hexdigest()
