@@ -104,3 +104,18 @@ def _prefers_every_second():
         return (0.5 + 0.01 * len(calls) if len(calls) % 2 == 0 else 0.4, None)
 
     return measure
+
+
+@pytest.mark.parametrize("rest", [0, 1, 2])
+def test_swa_takes_in_every_late_epoch_whatever_its_last_batch(monkeypatch, rest, tools, data, validation):
+    """A rest of one sample is left out of training, and the epoch ends before it."""
+    follow, counts = Averaged.follow, []
+
+    def counted(self, *args):
+        follow(self, *args)
+        counts.append(self.count)
+
+    monkeypatch.setattr(Averaged, "follow", counted)
+    settings = TrainingSettings(epochs=4, batch_size=32, average=SWA(start=0.5))
+    fit(tools.make_model(), data.subset(slice(0, 64 + rest)), validation, Standard(), settings)
+    assert counts[-1] == 2

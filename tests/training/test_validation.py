@@ -6,12 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from martensite.attacks import PGD
 from martensite.data import Dataset
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
-from martensite.training.guards import Guards
+from martensite.training.guards import Guards, LabelLeaking
 from martensite.training.ledger import Ledger
 from martensite.training.validation import Probe, needed_samples, swapped
 
@@ -52,7 +53,37 @@ def test_the_probe_measures_what_a_linear_model_must_lose(linear):
     figures = Probe(data, Guards(samples=60, attack=PGD(steps=10)), ThreatModel(eps=0.2), 0).look(linear, ledger, 7, 0.25)
     kept = float(((data.x[:, 0] - 0.5).abs() > 0.2).float().mean())
     assert (figures.update, figures.loss, figures.finite) == (7, 0.25, True)
-    assert (figures.clean, figures.single_step, figures.robust, figures.chance) == (1.0, kept, kept, 0.5)
+    found = (figures.clean, figures.single_step, figures.robust, figures.chance)
+    assert found == pytest.approx((1.0, kept, kept, 0.5))
+
+
+def test_the_probe_sees_a_model_that_gains_by_one_step(linear):
+    """Its gradient is reversed, so that the step goes deeper into the right class: what is wrong by less than eps turns right."""
+
+    class Reversed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return -gradient
+
+    class Leaking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = linear.net
+
+        def forward(self, x):
+            return self.net(Reversed.apply(x - torch.tensor([0.15, 0, 0, 0, 0, 0])))
+
+    data, ledger = held(), Ledger()
+    model = Classifier(Leaking(), 2)
+    figures = Probe(data, Guards(samples=60), ThreatModel(eps=0.1), 0).look(model, ledger, 7, 0.25)
+    right = [float((((data.x[:, 0] - shift) > 0.5).long() == data.y).float().mean()) for shift in (0.15, 0.05)]
+    assert right[0] + 0.03 < right[1]
+    assert (figures.clean, figures.single_step) == pytest.approx(tuple(right))
+    assert "label leaking" in LabelLeaking().complaint([figures])
     assert ledger.guards.forwards > 0
     assert ledger.update.forwards == ledger.validation.forwards == 0
 

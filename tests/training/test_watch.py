@@ -5,12 +5,12 @@ from typing import Literal
 
 import pytest
 
-from martensite.attacks import FGSM, PGD
+from martensite.attacks import FGSM, PGD, Square
 from martensite.core.errors import ModelError
 from martensite.data import Dataset, load_data
 from martensite.models import build
 from martensite.threat import ThreatModel
-from martensite.training import EMA, LossParts, Objective, TrainingSettings, best, fit, guards
+from martensite.training import EMA, LossParts, Objective, Ramp, TrainingSettings, best, fit, guards
 from martensite.training.guards import CatastrophicOverfitting, CleanFloor, Divergence, Figures, Guards
 from martensite.training.objectives import PGDAT, Free, Standard
 from martensite.training.update import Updater
@@ -121,8 +121,15 @@ def test_where_steps_do_not_enter_the_gradients_are_aligned(monkeypatch, tools, 
     scripted(monkeypatch, [OVERFITTED, OVERFITTED])
     settings = SETTINGS.model_copy(update={"epochs": 2})
     result = fit(tools.make_model(), data, validation, Free(m=2), settings, threat=threat)
-    assert [recovery.remedy for recovery in result.recoveries][1].startswith("a gradient alignment penalty")
+    assert [recovery.remedy for recovery in result.recoveries] == ["a gradient alignment penalty of weight 0.2"] * 2
     assert result.completed
+
+
+def test_an_attack_without_steps_has_none_to_double(monkeypatch, tools, data, validation, threat):
+    scripted(monkeypatch, [OVERFITTED])
+    method = PGDAT(mix=0.0, attack=Square(queries=5))
+    result = fit(tools.make_model(), data, validation, method, SETTINGS.model_copy(update={"epochs": 1}), threat=threat)
+    assert [recovery.remedy for recovery in result.recoveries] == ["a gradient alignment penalty of weight 0.2"]
 
 
 def test_the_penalty_at_once_if_so_configured(monkeypatch, tools, data, validation, threat):
@@ -241,3 +248,12 @@ def test_catastrophic_overfitting_is_provoked_and_recovered_from():
     assert guarded.completed
     assert guarded.history[-1].robust > 0.4
     assert guarded.history[-1].clean > 0.9
+
+
+def test_a_ramp_does_not_hide_a_raised_level(tools, data, threat):
+    """Half of the steps by the ramp, twice as many by the level: the number stays and each is half as long."""
+    settings = TrainingSettings(ramp=Ramp(until=1.0, steps_from=0.0))
+    context, _, _ = tools.batch(tools.make_model(), data, threat, settings=settings)
+    context.level, context.done = 1, 0.5
+    tuned = context._tuned(PGD(steps=10, step_size=0.04), threat)
+    assert (tuned.steps, tuned.step_size) == (10, 0.02)

@@ -59,6 +59,10 @@ class ModelError(InputError):
     """A model's output, architecture or parameters are not what they must be."""
 
 
+class NonFiniteError(ModelError):
+    """A model answers with NaN or infinities: what a training that diverged leaves behind."""
+
+
 class QueryError(ModelError):
     """A query got no answer; another one may. What was asked about is an error, never robust and never broken."""
 

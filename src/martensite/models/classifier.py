@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from martensite.core.errors import ModelError
+from martensite.core.errors import ModelError, NonFiniteError
 from martensite.models.access import Access
 from martensite.threat.ball import Box
 
@@ -119,7 +119,8 @@ def check_logits(logits: object, n: int, classes: int) -> Tensor:
     """Refuse an output that isn't (n, classes) finite floating-point numbers.
 
     Raises:
-        ModelError: see above.
+        NonFiniteError: NaN or infinities.
+        ModelError: whatever else is wrong.
     """
     if not isinstance(logits, Tensor):
         raise ModelError(
@@ -139,7 +140,7 @@ def check_logits(logits: object, n: int, classes: int) -> Tensor:
         )
     if not bool(logits.isfinite().all()):
         bad = int((~logits.isfinite().all(1)).sum())
-        raise ModelError(
+        raise NonFiniteError(
             f"the model returns NaN or infinite logits for {bad} of {n} inputs",
             "logits must be finite",
             "check the weights (did the training diverge?) and the precision",

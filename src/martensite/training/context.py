@@ -37,7 +37,7 @@ class Context:
         rows: (n,) int64 indices of the batch's samples in the training data.
         replay: Which of the objective's `replays` of this batch this is, from 0.
         level: How often a guard has made the attack stronger; see `steps` and `step_size`.
-        heeded: Whether an attack has had its steps changed by `level`.
+        heeded: Whether an attack has asked for its number of steps, which `level` raises.
         memory: Tensors that belong to training samples.
         state: Named tensors that live from one batch to the next.
         ledger: Passes so far, by purpose.
@@ -132,7 +132,7 @@ class Context:
 
     def steps(self, steps: int) -> int:
         """How many steps an attack with this many takes now: fewer early in a ramp, twice as many for each `level`."""
-        self.heeded |= self.level > 0
+        self.heeded = True
         share = 1.0 if self._settings.ramp is None else self._settings.ramp.steps_at(self.done)
         return max(1, round(steps * share)) << self.level
 
@@ -236,9 +236,11 @@ class Context:
             change: dict[str, int | float] = {"steps": self.steps(steps)}
             if isinstance(size, float):
                 change["step_size"] = self.step_size(size)
-            return method if change["steps"] == steps else method.model_copy(update=change)
-        if self.level and isinstance(method, FGSM):
+            return method.model_copy(update=change)
+        if isinstance(method, FGSM):
             self.heeded = True
+            if not self.level:
+                return method
             return PGD(steps=2**self.level, step_size=self.step_size(1.25 * threat.eps), loss=method.loss)
         return method
 

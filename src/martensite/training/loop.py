@@ -8,7 +8,7 @@ from time import perf_counter
 
 import torch
 
-from martensite.core.errors import ModelError
+from martensite.core.errors import ModelError, NonFiniteError
 from martensite.core.events import Event, Listener, silent
 from martensite.data.dataset import Dataset
 from martensite.models import Classifier
@@ -80,7 +80,7 @@ class _Run:
     """A run: the plan, its state, and what accompanies it."""
 
     def __init__(self, model: Classifier, plan: Plan, file: Path | None) -> None:
-        self.started = perf_counter()
+        self.started, self.before = perf_counter(), 0.0
         forget_peak(model.device)
         self.plan, self.file, self.key = plan, file, "" if file is None else plan.key(model)
         self.model = copy.deepcopy(model)
@@ -100,6 +100,8 @@ class _Run:
             self._resume(file)
         elif guards is not None:
             check_floor(guards.floor, self._starting_accuracy)
+        if file is not None and not file.exists():
+            self._save()  # a place that can't be written to is known before the first epoch
 
     def train(self, listener: Listener, log: Log | None) -> TrainingResult:
         """All epochs, and the best weights of them."""
@@ -116,7 +118,7 @@ class _Run:
             self.best.epoch,
             self.context.forwards,
             self.context.backwards,
-            perf_counter() - self.started,
+            self.seconds,
             tuple(self.state.validations),
             tuple(self.watch.recoveries) if self.watch else (),
             self._verdict(),
@@ -129,17 +131,22 @@ class _Run:
         finite = self.update(*((len(watch.recoveries), watch.rate, watch.gradalign) if watch else (0, 1.0, 0.0)))
         state.batch += 1
         checked = watch is not None and watch.due(state.update, state.batch == plan.batches)
-        event = self._objection(finite, checked)
+        event, events = self._objection(finite, checked), []
+        ends = state.batch == plan.batches
+        within = plan.settings.validate_updates is not None and state.update % plan.settings.validate_updates == 0
+        due = ends and (state.epoch + 1 == plan.settings.epochs or (state.epoch + 1) % plan.settings.validate_every == 0)
+        if event is None:
+            figures = state.figures()
+            if due or within:
+                try:
+                    figures = self.best.validate(state, figures)
+                except NonFiniteError:
+                    event = self._objection(False, False)
         if event is not None:
             self._save()  # at once: after a kill, the same fault would come a second time
             listener(event)
             write(event)
             return
-        ends, figures, events = state.batch == plan.batches, state.figures(), []
-        within = plan.settings.validate_updates is not None and state.update % plan.settings.validate_updates == 0
-        due = ends and (state.epoch + 1 == plan.settings.epochs or (state.epoch + 1) % plan.settings.validate_every == 0)
-        if due or within:
-            figures = self.best.validate(state, figures)
         if within and not ends:
             events = [validation_event(plan.stage, figures, plan.updates)]
         if ends:
@@ -154,20 +161,33 @@ class _Run:
             write(detailed(event, figures))
 
     def _objection(self, finite: bool, due: bool) -> Event | None:
-        """What a guard did, if a check is due or the loss no number, and one objected; the state is then an earlier one."""
+        """What a guard did, if a check is due or the loss no number, and one objected; the state is then an earlier one.
+
+        Raises:
+            ModelError: what is no number has no guard that objects to it, or there are no weights to stop with.
+        """
         plan, state, watch = self.plan, self.state, self.watch
-        if watch is None:
-            if not finite:
-                raise self._diverged(f"the loss became NaN or infinite in epoch {state.epoch + 1}")
-            return None
-        update = state.update
-        if (finite and not due) or not watch.objects(state, finite):
-            return None
+        update, lr = state.update, plan.settings.lr
+        objected = watch is not None and (due or not finite) and watch.objects(state, finite)
+        if watch is None or not objected:
+            if finite:
+                return None
+            raise ModelError(
+                f"the loss or the logits became NaN or infinite in epoch {state.epoch + 1}",
+                "training diverged, and no guard watches for it",
+                f"lower lr (it is {lr:g}), clip, or watch with the divergence guard",
+            )
         if not watch.verdict:
             return recovery_event(plan.stage, watch.recoveries[-1], plan.updates)
         if self.best.epoch.number == 0:
-            raise self._diverged(watch.verdict)
+            rule, remedy = "no weights were measured before it, so there are none to return", f"lower lr (it is {lr:g}), or clip"
+            raise ModelError(watch.verdict, rule, remedy)
         return Event(plan.stage, update, plan.updates, "update", {}, watch.verdict)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far, of earlier processes as well."""
+        return self.before + perf_counter() - self.started
 
     def _verdict(self) -> str:
         if self.watch is not None and self.watch.verdict:
@@ -175,10 +195,6 @@ class _Run:
         if not self.best.above_floor:
             return f"no weights kept the clean floor: the best have a clean accuracy of {self.best.epoch.clean:.3f}"
         return COMPLETED
-
-    def _diverged(self, what: str) -> ModelError:
-        lr = self.plan.settings.lr
-        return ModelError(what, "training diverged, and no weights were measured before", f"lower lr (it is {lr:g}), or clip")
 
     def _starting_accuracy(self) -> float:
         validation = self.plan.validation
@@ -204,6 +220,7 @@ class _Run:
         record = {
             "best": vars(self.best.epoch),
             "ledger": context.ledger.record(),
+            "seconds": self.seconds,
             "level": context.level,
             "heeded": context.heeded,
             "watch": None if watch is None else watch.record(),
@@ -214,6 +231,7 @@ class _Run:
         saved = read_checkpoint(file, self.key)
         self.state.restore(saved.now)
         self.best.epoch, self.best.weights = Epoch(**saved.record["best"]), saved.best
+        self.before = saved.record["seconds"]
         context, device = self.context, self.model.device
         context.ledger = Ledger.read(saved.record["ledger"])
         context.level, context.heeded = saved.record["level"], saved.record["heeded"]

@@ -64,7 +64,7 @@ class TrainingResult:
             guards' clean floor if any is.
         forwards: Forward passes times samples, those of attacks, validation and guards included.
         backwards: Backward passes times samples.
-        seconds: Wall time of this process.
+        seconds: Wall time, of the processes before a resumption as well: up to the checkpoint that it went on from.
         validations: Every validation, in order.
         recoveries: What the guards did.
         verdict: ``"completed"``, or why a guard ended the run early.

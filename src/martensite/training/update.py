@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from martensite.core.errors import NonFiniteError
 from martensite.core.rng import Streams, derive, generator, streams
 from martensite.training.gradalign import misalignment
 from martensite.training.ledger import now
@@ -24,6 +25,8 @@ class Updater:
         self._x = plan.data.x.to(self.model.device, self.model.dtype).contiguous(memory_format=layout)
         self._y = plan.data.y.to(self.model.device)
         self._order: tuple[str, Tensor] = ("", plan.data.y)
+        # The last batch of an epoch is one sample, where others are more.
+        self._lonely = plan.settings.batch_size > 1 and plan.batches > 1 and len(plan.data) % plan.settings.batch_size == 1
 
     def __call__(self, attempt: int, rate: float, gradalign: float) -> bool:
         """The updates on the state's next batch.
@@ -34,13 +37,13 @@ class Updater:
             gradalign: Weight of the gradient alignment penalty.
 
         Returns:
-            False as soon as a loss is no finite number; no step was made on it.
+            False as soon as a loss, or an answer to the search, is no finite number; no step was made on it.
         """
         plan, state, context = self.plan, self.state, self.state.context
         begun, before = now(self.model.device), context.ledger.attack.seconds
         path = f"{plan.stage}/epoch/{state.epoch}" + (f"/attempt/{attempt}" if attempt else "")
         rows = self._rows(path)
-        if len(rows) == 1 and plan.settings.batch_size > 1 and plan.batches > 1:
+        if len(rows) == 1 and self._lonely:
             return True  # a rest of one has no batch statistics; another epoch's order will hold the sample
         self.model.train()
         rng = streams(plan.seed, path, rows).to(self.model.device)
@@ -54,14 +57,18 @@ class Updater:
             context.begin_batch(rng, rows, done, replay)
             for group in state.optimiser.param_groups:
                 group["lr"] = rate * plan.settings.lr_at(done)
-            parts = plan.objective.loss(context, x, y)
-            total = parts.total + gradalign * misalignment(context, x, y) if gradalign else parts.total
+            try:
+                parts = plan.objective.loss(context, x, y)
+                total = parts.total + gradalign * misalignment(context, x, y) if gradalign else parts.total
+            except NonFiniteError:
+                return False
             loss = total.item()
             if loss - loss != 0:
                 return False
             self._step(total)
             if state.averaged is not None:
-                state.averaged.follow(self.model.net, done, state.batch + 1 == plan.batches and replay + 1 == replays)
+                last = state.batch + 1 == plan.batches - self._lonely and replay + 1 == replays
+                state.averaged.follow(self.model.net, done, last)
             state.add({"loss": loss} | {name: part.item() for name, part in parts.parts.items()}, len(rows))
         context.ledger.update.seconds += now(self.model.device) - begun - (context.ledger.attack.seconds - before)
         return True

@@ -40,7 +40,7 @@ class Watch:
 
         Args:
             state: Of the run; its trace grows by one, or it goes back.
-            finite: False: the loss is no number, and the model need not be looked at.
+            finite: False: the loss or the logits are no numbers, and the model need not be looked at.
         """
         update, context = state.update, state.context
         probe = self.probe
@@ -60,8 +60,9 @@ class Watch:
         return True
 
     def keep(self, state: TrainingState) -> None:
-        """Take the state, to which nobody objected, for the last good one."""
-        self.good = state.snapshot()
+        """Take the state, to which nobody objected, for the last good one, unless somebody doubts it already."""
+        if not any(guard.doubts(state.trace) for guard in self.guards.watch):
+            self.good = state.snapshot()
 
     def record(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the good state."""
@@ -81,7 +82,7 @@ class Watch:
 
     def _apply(self, remedy: Remedy, state: TrainingState) -> Remedy:
         context = state.context
-        if remedy.level and context.level and not context.heeded:
+        if remedy.level and not context.heeded:
             # The objective makes its adversarials in a way that no number of steps enters: the penalty works on any.
             remedy = Remedy(rate=remedy.rate, gradalign=0.2)
         context.level += remedy.level

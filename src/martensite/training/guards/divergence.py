@@ -17,7 +17,7 @@ class Divergence(Guard):
 
     Args:
         patience: Checks in a row at chance.
-        margin: How far above chance, in accuracy, still counts as chance.
+        margin: How far above chance still counts as chance, as a share of the way from there to 1.
     """
 
     kind: Literal["divergence"] = "divergence"
@@ -30,6 +30,13 @@ class Divergence(Guard):
         if not now.finite:
             return "training diverged: the loss or the logits are no finite numbers"
         last = trace[-self.patience :]
-        if len(last) == self.patience and all(figures.clean <= figures.chance + self.margin for figures in last):
+        if len(last) == self.patience and all(self._at_chance(figures) for figures in last):
             return f"clean accuracy {now.clean:.3f} has been at chance ({now.chance:.3f}) for {self.patience} checks"
         return ""
+
+    def doubts(self, trace: Sequence[Figures]) -> bool:
+        """See `Guard.doubts`: a state on the plateau is no way off it."""
+        return self._at_chance(trace[-1])
+
+    def _at_chance(self, figures: Figures) -> bool:
+        return figures.clean <= figures.chance + self.margin * (1.0 - figures.chance)

@@ -16,7 +16,8 @@ class Figures:
         loss: Mean training loss of the epoch so far.
         finite: Whether loss and logits are numbers; where they aren't, loss and clean accuracy are given as zero.
         clean: Clean accuracy.
-        single_step: Accuracy under one gradient step of eps from the clean input; None: no adversary, or not in this norm.
+        single_step: Accuracy after one gradient step of eps from the clean input on every sample, also those misclassified
+            before it; None: no adversary, or not in this norm.
         robust: Accuracy under the guards' attack; None likewise.
         chance: Accuracy of always naming the most frequent class.
     """
@@ -72,6 +73,14 @@ class Guard(Config):
             trace: The figures of all checks that led to this state, the latest last; at least one.
         """
         raise NotImplementedError(f"{type(self).__name__} must define complaint()")
+
+    def doubts(self, trace: Sequence[Figures]) -> bool:
+        """Whether a state that this guard doesn't object to yet is none to go back to.
+
+        Args:
+            trace: See `complaint`.
+        """
+        return False
 
 
 GUARDS: Registry[Guard] = Registry("guard", Guard)
