@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from martensite.attacks import PGD, attack
-from martensite.data import load_data
+from martensite.data import Dataset, load_data
 from martensite.data.split import hold_out
 from martensite.models import Classifier, build
-from martensite.threat import ThreatModel
+from martensite.threat import Constraints, ThreatModel
+from martensite.threat.violations import violations
 from martensite.training import OBJECTIVES, Ramp, TrainingSettings, fit
 from martensite.training.context import Context
 from martensite.training.objectives import Standard
@@ -117,9 +118,8 @@ def test_the_search_leaves_modes_buffers_and_gradients_alone(objective, tools, d
     assert all(torch.equal(parameter.grad, grad) for parameter, grad in zip(model.parameters(), grads, strict=True))
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, validation, monkeypatch, surrogates):
-    threat = ThreatModel(norm=norm, eps={"linf": 0.08, "l2": 0.15}[norm])
+def trained_on(monkeypatch, objective):
+    """Clean inputs, and what the update runs the model on instead, a pair a pass of the update; filled as training goes on."""
     seen, clean, logits, loss_of = [], {}, Context.logits, type(objective).loss
 
     def watched_logits(self, x):
@@ -132,6 +132,13 @@ def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, valid
 
     monkeypatch.setattr(Context, "logits", watched_logits)
     monkeypatch.setattr(type(objective), "loss", watched_loss)
+    return seen
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, validation, monkeypatch, surrogates):
+    threat = ThreatModel(norm=norm, eps={"linf": 0.08, "l2": 0.15}[norm])
+    seen = trained_on(monkeypatch, objective)
     fit(tools.make_model("noisy"), data, validation, objective, SETTINGS, threat=threat, **surrogates)
     balls, moved = objective.balls(threat), 0.0
     assert bool(seen) == (objective.kind != "sabr")  # which only bounds its points
@@ -143,6 +150,43 @@ def test_it_trains_on_points_of_ball_and_box(objective, norm, tools, data, valid
                 assert inside.any(0).all()
                 assert point.min() >= 0
                 assert point.max() <= 1
+    assert (moved > 0) == (objective.kind not in UNMOVED | {"sabr"})
+
+
+TABLE = Constraints(integer=("2",), units={"2": (0.0, 10.0)}, one_hot=(("4", "5"),), relations=("x3 <= x1",))
+CONSTRAINED = {
+    "table": ThreatModel(eps=0.2, constraints=TABLE),
+    "grid": ThreatModel(eps=0.08, constraints=Constraints(levels=21)),
+}
+
+
+def brought_into(kind, data):
+    """The data with what the constraints ask; its classes stay as they are but for rounding."""
+    x = (20 * data.x).round() / 20 if kind == "grid" else data.x.clone()
+    if kind == "table":
+        x[:, 2] = (10 * x[:, 2]).round() / 10
+        x[:, 3] = torch.minimum(x[:, 3], x[:, 1])
+        x[:, 4] = (x[:, 4] > 0.5).float()
+        x[:, 5] = 1 - x[:, 4]
+    return Dataset(x, data.y, 2, split=data.split)
+
+
+@pytest.mark.parametrize("kind", CONSTRAINED)
+def test_it_trains_on_points_that_the_constraints_allow(objective, kind, tools, data, validation, monkeypatch, surrogates):
+    threat = CONSTRAINED[kind]
+    if not objective.balls(threat):
+        return  # noise, which is no input that anybody sends
+    data, validation = brought_into(kind, data), brought_into(kind, validation)
+    seen, moved = trained_on(monkeypatch, objective), 0.0
+    fit(tools.make_model("noisy"), data, validation, objective, SETTINGS, threat=threat, **surrogates)
+    assert bool(seen) == (objective.kind != "sabr")
+    balls = objective.balls(threat)
+    for x, points in seen:
+        for point in points.split(len(x)):
+            moved += float((point - x).abs().max())
+            assert not violations(point, x, threat.constraints, threat.box)
+            inside = torch.stack([ball.distance(x, point) <= ball.eps * (1 + 1e-5) + 1e-6 for ball in balls])
+            assert inside.any(0).all()
     assert (moved > 0) == (objective.kind not in UNMOVED | {"sabr"})
 
 

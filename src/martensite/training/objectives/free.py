@@ -12,6 +12,7 @@ from torch import Tensor
 
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
+from martensite.training.objectives.admissible import admissible, pulled_back
 from martensite.training.objectives.mixture import error
 
 DELTA = "free.delta"
@@ -36,7 +37,10 @@ class Free(Objective):
         return self.m
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
-        """x + delta, which takes its own step when the update's backward pass has brought its gradient."""
+        """x + delta, which takes its own step when the update's backward pass has brought its gradient.
+
+        Constraints are kept by what is returned, not by delta: it may be on its way across the gap between two whole numbers.
+        """
         threat, n = context.threat, len(x)
         delta = context.state.get(DELTA)
         if delta is None or len(delta) < n:
@@ -44,13 +48,14 @@ class Free(Objective):
             if delta is not None:
                 fresh[: len(delta)] = delta
             delta = context.state[DELTA] = fresh
-        adversarial = threat.project(x + delta[:n], x).detach().requires_grad_(True)
+        point = threat.project(x + delta[:n], x).detach()
+        adversarial = admissible(threat, point, x).detach().requires_grad_(True)
 
         def climb() -> None:
             if adversarial.grad is not None:
                 length = context.step_size(self.step * threat.eps)
-                gradient = adversarial.grad.nan_to_num()  # with loss scaling an overflow is part of the game
-                point = adversarial.detach()
+                # With loss scaling an overflow is part of the game.
+                gradient = pulled_back(threat, adversarial.grad.nan_to_num(), point, x)
                 moved = threat.project(point + length * threat.steepest_step(gradient, point, length), x)
                 context.state[DELTA] = torch.cat([moved - x, delta[n:]])
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
+from martensite.training.objectives.admissible import admissible, pulled_back
 
 
 @OBJECTIVES.register
@@ -39,20 +40,24 @@ class FreeLB(Objective):
         return self.steps * n, self.steps * n
 
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
-        """mean_t ce(f(x + delta_t), y), with delta_{t+1} = project(delta_t + step_size * steepest(gradient at delta_t))."""
+        """mean_t ce(f(x + delta_t), y), with delta_{t+1} = project(delta_t + step_size * steepest(gradient at delta_t)).
+
+        Under constraints the model sees the admissible point next to x + delta_t.
+        """
         threat, steps = context.threat, context.steps(self.steps)
         step = 2.5 * threat.eps / steps if self.step_size is None else context.step_size(self.step_size)
         weights = [parameter for parameter in context.model.parameters() if parameter.requires_grad]
         gathered = [torch.zeros_like(weight) for weight in weights]
         point, losses = threat.random_start(x, context.rng.fork("freelb")), []
         for _ in range(steps):
-            point = point.detach().requires_grad_(True)
-            loss = context.criterion(context.logits(point), y) / steps
+            seen = admissible(threat, point, x).detach().requires_grad_(True)
+            loss = context.criterion(context.logits(seen), y) / steps
             # One backward pass gives both gradients: to climb by, and to descend by.
-            climb, *descend = torch.autograd.grad(loss, [point, *weights], allow_unused=True)
+            climb, *descend = torch.autograd.grad(loss, [seen, *weights], allow_unused=True)
             gathered = [sum_ if gradient is None else sum_ + gradient for sum_, gradient in zip(gathered, descend, strict=True)]
             losses.append(loss.detach())
-            point = threat.project(point.detach() + step * threat.steepest_step(climb, point.detach(), step), x)
+            climb = pulled_back(threat, climb, point, x)
+            point = threat.project(point + step * threat.steepest_step(climb, point, step), x)
         mean = torch.stack(losses).sum()
         # Linear in the weights: its gradient is what was gathered, at no further pass. Only its value has to be put right.
         linear = torch.stack([(weight * gradient).sum() for weight, gradient in zip(weights, gathered, strict=True)]).sum()

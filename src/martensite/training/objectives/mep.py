@@ -15,6 +15,7 @@ from torch.nn.functional import mse_loss
 from martensite.attacks.losses import ascend
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
+from martensite.training.objectives.admissible import admissible, pulled_back
 from martensite.training.objectives.mixture import error
 
 DELTA, MOMENTUM, SEEN = "mep.delta", "mep.momentum", "mep.seen"
@@ -38,7 +39,8 @@ class MEP(Objective):
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """(2 n, *d): x' = project(x + eta + step * eps * g) with g = steepest(grad ce(f(x + eta), y)), and after them x + eta.
 
-        The next eta is project(eta + step * eps * steepest(m)), m <- decay * m + g; the first is random.
+        The next eta is project(eta + step * eps * steepest(m)), m <- decay * m + g; the first is random. Constraints are kept by
+        what is returned, not by eta.
         """
         threat, memory = context.threat, context.memory
         known = memory.recall(SEEN, x.new_zeros(len(x))).bool().view(-1, *[1] * (x.dim() - 1))
@@ -47,15 +49,15 @@ class MEP(Objective):
         length = context.step_size(self.step * threat.eps)
         point, directions = start, []
         for _ in range(context.steps(1)):  # more than one only where a guard has asked for more
-            _, gradient = context.gradient(point, ascend("ce", y, threat.goal))
-            directions.append(threat.steepest_step(gradient, point, length))
+            _, gradient = context.gradient(admissible(threat, point, x), ascend("ce", y, threat.goal))
+            directions.append(threat.steepest_step(pulled_back(threat, gradient, point, x), point, length))
             point = threat.project(point + length * directions[-1], x)
         momentum = self.decay * memory.recall(MOMENTUM, x) + directions[0]
         following = threat.project(start + self.step * threat.eps * threat.steepest_step(momentum, start, length), x)
         memory.store(MOMENTUM, momentum)
         memory.store(DELTA, following - x)
         memory.store(SEEN, x.new_ones(len(x)))
-        return torch.cat([point, start])
+        return torch.cat([admissible(threat, point, x), admissible(threat, start, x)])
 
     def measure(self, context: Context, x: Tensor, adversarial: Tensor, y: Tensor) -> LossParts:
         """ce(f(x'), y) + weight * mean (f(x') - f(x + eta))^2."""

@@ -15,6 +15,7 @@ from martensite.attacks.losses import ascend
 from martensite.core.rng import Streams
 from martensite.models.access import Access
 from martensite.threat import Norm, ThreatModel
+from martensite.training.objectives.admissible import admissible
 
 
 class MSD(Attack):
@@ -38,13 +39,18 @@ class MSD(Attack):
         return self.steps * (1 + len(self.balls)), self.steps
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
-        """x' <- the worst of project_p(x' + step_p * steepest_p(grad loss(x'))) over the norms p."""
-        loss, point = ascend("ce", y, threat.goal), x
+        """x' <- the worst of project_p(x' + step_p * steepest_p(grad loss(x'))) over the norms p.
+
+        Constraints are kept in the ball that a point is in: who repairs it afterwards knows of the first ball alone.
+        """
+        loss, point, found = ascend("ce", y, threat.goal), x, x
         for _ in range(self.steps):
             _, gradient = oracle.gradient(point, loss)
             candidates = [self._stepped(ball, point, gradient, x) for ball in self.balls]
-            point = worst(candidates, [loss(oracle.logits(candidate)) for candidate in candidates])
-        return point
+            seen = [admissible(ball, candidate, x) for ball, candidate in zip(self.balls, candidates, strict=True)]
+            values = [loss(oracle.logits(each)) for each in seen]
+            point, found = worst(candidates, values), worst(seen, values)
+        return found
 
     def _stepped(self, ball: ThreatModel, point: Tensor, gradient: Tensor, x: Tensor) -> Tensor:
         length = 2.5 * ball.eps / self.steps

@@ -9,10 +9,11 @@ from typing import Literal
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from martensite.attacks import PGD
+from martensite.attacks import PGD, Attack
 from martensite.threat import ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, Passes
+from martensite.training.objectives.admissible import admissible
 from martensite.training.objectives.mixture import Mixture
 
 
@@ -30,10 +31,18 @@ class NFGSM(Mixture):
     k: PositiveFloat = 2.0
     alpha: PositiveFloat = 1.0
 
+    @property
+    def searches(self) -> tuple[Attack, ...]:
+        """See `Objective.searches`."""
+        return (PGD(steps=1),)
+
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
-        """x' = clip(x + u + alpha * eps * steepest(grad ce(f(x + u), y))), u uniform in the ball of k eps, clip to the box."""
+        """x' = clip(x + u + alpha * eps * steepest(grad ce(f(x + u), y))), u uniform in the ball of k eps, clip to the box.
+
+        Under constraints the noisy point is made admissible first: the step starts there.
+        """
         noise, step = scaled(context.threat, self.k), scaled(context.threat, self.alpha)
-        noisy = noise.random_start(x, context.rng.fork("nfgsm/noise"))
+        noisy = admissible(noise, noise.random_start(x, context.rng.fork("nfgsm/noise")), x)
         # A ball of the step's own length around the noisy point clips nothing.
         return context.attack(PGD(steps=1, step_size=step.eps, random_start=False), noisy, y, threat=step)
 
