@@ -3,11 +3,14 @@
 import pytest
 from torch import nn
 
-from martensite.core.errors import ConfigError, DataError, ModelError
+from martensite.attacks import PGD, SparseRS, attack
+from martensite.core.errors import ConfigError, DataError, ModelError, ThreatError
 from martensite.data import Dataset
 from martensite.models import Classifier
-from martensite.training import TrainingSettings, fit
-from martensite.training.objectives import Standard
+from martensite.threat import ThreatModel
+from martensite.training import Ramp, TrainingSettings, fit, harden
+from martensite.training.objectives import PGDAT, Standard
+from martensite.training.sweep import SweepPlan, grid, sweep
 
 
 def refused(error, match, *args):
@@ -51,6 +54,54 @@ def test_layouts_and_augmentations_of_images_for_tables(tools, data, validation)
     for wrong in ({"channels_last": True}, {"augment": ("crop",)}):
         settings = TrainingSettings(epochs=1, **wrong)
         refused(DataError, "for images", tools.make_model(), data, validation, Standard(), settings)
+
+
+@pytest.mark.parametrize("objective", [Standard(), PGDAT()])
+def test_weights_in_float16(objective, tools, data, validation, threat):
+    settings = TrainingSettings(epochs=1)
+    half = tools.make_model().half()
+    assert attack(PGD(steps=2), half, validation.x, validation.y, threat).adversarial.isfinite().all()  # attacked they can be
+    frozen = tools.make_model()
+    frozen.net[0].half().requires_grad_(False)
+    for model in (half, frozen):
+        refused(ModelError, "weights are float16.*precision='float16'", model, data, validation, objective, settings)
+    fit(tools.make_model().bfloat16(), data, validation, objective, settings, threat=threat)
+
+
+def test_a_ramp_through_less_than_one_feature(tools, data, validation):
+    search, threat = SparseRS(queries=5), ThreatModel(norm="l0", eps=4)
+
+    def run(ramp):
+        events = []
+        settings = TrainingSettings(epochs=2, batch_size=32, ramp=ramp, validation_attack=search, guards=None)
+        objective = PGDAT(attack=search)
+        try:
+            harden(tools.make_model(), data, threat, objective, validation, settings=settings, listener=events.append)
+        finally:
+            assert len(events) in (0, 2)
+        return events
+
+    for ramp in (Ramp(), Ramp(eps_from=0.2)):
+        with pytest.raises(ThreatError, match=r"ramp starts at 0.* of the 4 features.*eps_from of at least 0\.25"):
+            run(ramp)
+    for ramp in (Ramp(eps_from=0.25), Ramp(eps_from=1.0, steps_from=0.5)):
+        assert len(run(ramp)) == 2
+
+
+@pytest.mark.parametrize(
+    ("objective", "error", "match"),
+    [
+        ({"kind": "ensemble_at"}, ConfigError, "no surrogates"),
+        ({"kind": "multi_norm", "others": {"linf": 0.1}}, ConfigError, "linf among the other norms"),
+        ({"kind": "pgd_at", "attack": {"kind": "ddn"}}, ThreatError, "does not search the ball"),
+    ],
+)
+def test_a_later_point_of_a_sweep(objective, error, match, tools, data, validation, threat, tmp_path):
+    plan, events = SweepPlan(points=grid([0.05], ["pgd_at", objective]), epochs=2), []
+    with pytest.raises(error, match=match):
+        sweep(plan, tools.make_model(), data, threat, tmp_path / "sweep", validation, listener=events.append)
+    assert not events
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What a training run refuses before it starts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -10,6 +10,7 @@ from martensite.data.checks import check_inputs
 from martensite.data.dataset import Dataset
 from martensite.models import Classifier, probe
 from martensite.threat import ThreatModel
+from martensite.training.objective import Objective
 from martensite.training.settings import TrainingSettings
 from martensite.training.validation import needed_samples
 
@@ -18,15 +19,35 @@ BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def check_run(
-    model: Classifier, data: Dataset, validation: Dataset, settings: TrainingSettings, threat: ThreatModel | None
+    model: Classifier,
+    data: Dataset,
+    validation: Dataset,
+    settings: TrainingSettings,
+    threat: ThreatModel | None,
+    objective: Objective | None = None,
+    surrogates: Sequence[Classifier] = (),
 ) -> None:
     """Refuse a run that can't work, or whose figures would mean little.
+
+    Who trains several times, such as the phases of a recipe or the points of a sweep, asks about all before the first.
+
+    Args:
+        model: Where training starts from.
+        data: Training data.
+        validation: Held-out data.
+        settings: Of the run.
+        threat: The adversary; None: there is none.
+        objective: What is to be minimised; None: it isn't looked at.
+        surrogates: Models held beside the one in training.
 
     Raises:
         DataError: inputs outside the model's box, classes that it doesn't have or that training never shows, validation data that
             is the training data or too small, images that aren't.
-        ThreatError: a threat model that doesn't fit the data, the model or an attack.
-        ModelError: a defended model, no trainable parameter, a wrong output, batch statistics of single samples.
+        ThreatError: a threat model that doesn't fit the data, the model, the ramp or an attack.
+        ModelError: a defended model, no trainable parameter, weights in float16, a wrong output, batch statistics of single
+            samples, a surrogate or layers that the objective can't work with.
+        ConfigError: parameters of the objective that don't go with the threat model, surrogates missing.
+        AccessError: an attack that needs more than the model grants.
     """
     if names := getattr(getattr(model, "defence", None), "names", ()):
         raise ModelError(
@@ -62,6 +83,8 @@ def check_run(
     if threat is not None:
         _check_threat(model, data, validation, settings, threat)
     probe(model, data.x[:2])
+    if objective is not None and threat is not None:
+        objective.check(model, threat, data.x[:2], surrogates)
 
 
 def check_floor(floor: float, clean: Callable[[], float]) -> None:
@@ -77,6 +100,12 @@ def check_floor(floor: float, clean: Callable[[], float]) -> None:
 def _check_model(model: Classifier, data: Dataset, settings: TrainingSettings) -> None:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ModelError("every parameter of the model is frozen", "training needs some that require a gradient", "unfreeze them")
+    if any(parameter.dtype == torch.float16 for parameter in model.parameters()):
+        raise ModelError(
+            "the model's weights are float16",
+            "most updates are too small for a weight of 11 bits to move by",
+            "convert it (model.float()), and give precision='float16' for passes in float16",
+        )
     norms = [name for name, module in model.net.named_modules() if isinstance(module, BATCH_NORM)]
     if norms and min(settings.batch_size, len(data)) == 1:
         raise ModelError(
@@ -109,3 +138,10 @@ def _check_threat(model: Classifier, data: Dataset, validation: Dataset, setting
     for part in (data, validation):
         threat.check_clean(part.x)
     settings.validation_attack.check(model, threat)
+    ramp = settings.ramp
+    if threat.norm == "l0" and ramp is not None and threat.eps * ramp.eps_at(0.0) < 1:
+        raise ThreatError(
+            f"the ramp starts at {ramp.eps_from:g} of the {threat.eps:g} features of eps (l0)",
+            "an L0 eps is at least one feature",
+            f"give eps_from of at least {1 / threat.eps:.3g}, or leave the ramp out",
+        )

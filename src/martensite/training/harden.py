@@ -44,7 +44,7 @@ def train(
     epochs: int = 10,
     settings: TrainingSettings | None = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     listener: Listener = silent,
     log: Log | None = None,
 ) -> TrainingResult:
@@ -70,7 +70,7 @@ def train(
         Standard(),
         settings,
         seed=seed,
-        checkpoint=checkpoint,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
         stage="train",
         listener=listener,
         log=log,
@@ -90,7 +90,7 @@ def harden(
     epochs: int | None = None,
     settings: TrainingSettings | None = None,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     listener: Listener = silent,
     log: Log | None = None,
 ) -> TrainingResult:

@@ -1,11 +1,15 @@
 """What training minimises: a frozen configuration that makes the points to train on, and measures the loss at them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from martensite.attacks import Attack
 from martensite.core.config import Config
+from martensite.core.errors import ThreatError
 from martensite.core.registry import Registry
+from martensite.models import Classifier
 from martensite.threat import ThreatModel
 from martensite.training.context import Context
 
@@ -38,6 +42,30 @@ class Objective(Config):
     def replays(self) -> int:
         """Updates that the loop makes on each batch, one `loss` each."""
         return 1
+
+    @property
+    def searches(self) -> tuple[Attack, ...]:
+        """The attacks that make its points: its parameter ``attack``, if it has one."""
+        method = getattr(self, "attack", None)
+        return (method,) if isinstance(method, Attack) else ()
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """Refuse, before anything trains, what this objective can't train with; here, what its attacks can't work with.
+
+        Args:
+            model: Where training starts from.
+            threat: The adversary at its full strength.
+            x: (n, *d) a few training inputs.
+            surrogates: Models held beside the one in training.
+
+        Raises:
+            ThreatError: an attack that isn't bounded, or that the norm or the inputs don't suit.
+            AccessError: an attack that needs more than the model grants.
+            ConfigError: parameters that don't go with the threat model, surrogates missing.
+            ModelError: a model, or a surrogate, that it can't work with.
+        """
+        for method in self.searches:
+            check_attack(method, model, threat, x)
 
     def loss(self, context: Context, x: Tensor, y: Tensor) -> LossParts:
         """The loss of one batch.
@@ -82,6 +110,18 @@ class Objective(Config):
     def balls(self, threat: ThreatModel) -> tuple[ThreatModel, ...]:
         """The balls whose union holds every point it trains on; none, where the points are noise that no ball holds."""
         return (threat,)
+
+
+def check_attack(method: Attack, model: Classifier, threat: ThreatModel, x: Tensor) -> None:
+    """Refuse an attack that can't make adversarials for training; arguments and errors as in `Objective.check`."""
+    if not (method.bounded and method.ball):
+        raise ThreatError(
+            f"{method.kind} does not search the ball",
+            "training needs adversarials inside the ball",
+            "choose a bounded attack, e.g. pgd",
+        )
+    method.check(model, threat)
+    method.check_shape(tuple(x.shape[1:]), threat)
 
 
 def times(n: int, each: Passes | None) -> Passes | None:

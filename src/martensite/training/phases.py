@@ -11,12 +11,14 @@ from martensite.core.events import Listener, silent
 from martensite.data.dataset import Dataset
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
-from martensite.training.checks import check_run
+from martensite.training.checks import check_floor, check_run
 from martensite.training.ledger import Ledger, Passes, close
 from martensite.training.logs import Log, following
 from martensite.training.loop import fit
+from martensite.training.objectives import Standard
 from martensite.training.recipe import Recipe
 from martensite.training.result import Epoch, TrainingResult
+from martensite.training.validation import clean_accuracy
 
 
 def follow(
@@ -27,7 +29,7 @@ def follow(
     threat: ThreatModel,
     *,
     seed: int = 0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     surrogates: tuple[Classifier, ...] = (),
     listener: Listener = silent,
     log: Log | None = None,
@@ -55,8 +57,10 @@ def follow(
         RunError: see `fit`.
     """
     plans = [phase.settings.model_copy(update={"epochs": phase.epochs_for(len(data))}) for phase in recipe.phases]
-    for settings in plans:
-        check_run(model, data, validation, settings, threat)
+    for phase, settings in zip(recipe.phases, plans, strict=True):
+        check_run(model, data, validation, settings, threat, phase.objective, surrogates)
+    ledger = _check_floors(recipe, model, validation)
+    place = None if checkpoint is None else Path(checkpoint)
     results: list[TrainingResult] = []
     with following(log, ()) as write:
         for number, (phase, settings) in enumerate(zip(recipe.phases, plans, strict=True), start=1):
@@ -68,7 +72,7 @@ def follow(
                 settings,
                 threat=threat,
                 seed=seed,
-                checkpoint=_numbered(checkpoint, number),
+                checkpoint=_numbered(place, number),
                 # A stage of its own gives each phase an order and noise of its own.
                 stage="harden" if len(plans) == 1 else f"harden/{number}",
                 surrogates=surrogates,
@@ -81,12 +85,28 @@ def follow(
             results.append(result)
             if not result.completed:
                 break
-    return results[0] if len(results) == 1 else _joined(results, len(data), floor)
+    return results[0] if len(recipe.phases) == 1 else _joined(results, len(data), floor, ledger)
 
 
-def _joined(results: Sequence[TrainingResult], samples: int, floor: float) -> TrainingResult:
-    """One result of several phases, with epochs and updates counted through."""
-    epochs, updates, ledger = 0, 0, Ledger()
+def _check_floors(recipe: Recipe, model: Classifier, validation: Dataset) -> Ledger:
+    """Refuse a later phase's floor above the clean accuracy that the first one starts from; what it cost to look at that."""
+    ledger = Ledger()
+
+    def clean() -> float:
+        with ledger.timed("validation", model.device) as passes:
+            return clean_accuracy(model, validation.x, validation.y, passes)
+
+    first, *later = [0.0 if phase.settings.guards is None else phase.settings.guards.floor for phase in recipe.phases]
+    for number, floor in enumerate(later, start=1):
+        # The first is `fit`'s to check. Standard training may raise what the phases after it start from.
+        if floor > first and not any(isinstance(phase.objective, Standard) for phase in recipe.phases[:number]):
+            check_floor(floor, clean)
+    return ledger
+
+
+def _joined(results: Sequence[TrainingResult], samples: int, floor: float, ledger: Ledger) -> TrainingResult:
+    """One result of several phases, with epochs and updates counted through; ``ledger``: what was spent before the first."""
+    epochs, updates = 0, 0
     history: list[Epoch] = []
     validations: list[Epoch] = []
     recoveries, best = [], []

@@ -5,6 +5,7 @@ Wu, Xia and Wang 2020, "Adversarial weight perturbation helps robust generalizat
 and the weights return before the optimiser steps.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import Parameter
 
 from martensite.core.errors import ConfigError
 from martensite.core.registry import member_of
+from martensite.models import Classifier
 from martensite.threat import ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes, times
@@ -51,6 +53,10 @@ class AWP(Objective):
     def replays(self) -> int:
         """The inner objective's."""
         return self.inner.replays
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """The inner objective's."""
+        self.inner.check(model, threat, x, surrogates)
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """The inner objective's, at the present weights."""

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from martensite.attacks import PGD
+from martensite.attacks import PGD, Attack
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, Passes
 from martensite.training.objectives.mixture import Mixture
@@ -27,6 +27,11 @@ class FGSMAT(Mixture):
 
     kind: Literal["fgsm_at"] = "fgsm_at"
     step: PositiveFloat = 1.25
+
+    @property
+    def searches(self) -> tuple[Attack, ...]:
+        """See `Objective.searches`."""
+        return (PGD(steps=1),)
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """x' = project(x + u + step * eps * steepest(grad ce(f(x + u), y))), u uniform in the ball."""

@@ -4,11 +4,15 @@ Gowal et al. 2018, "On the effectiveness of interval bound propagation for train
 eq. 12. It needs a `ramp` of eps: at full strength from the start, intervals are so wide that nothing is learnt.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
+from martensite.certification.bounds.lower import lower
+from martensite.models import Classifier
+from martensite.threat import ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes
 from martensite.training.objectives.mixture import error
@@ -25,6 +29,11 @@ class IBP(Objective):
 
     kind: Literal["ibp"] = "ibp"
     kappa: float = Field(default=0.5, ge=0.0, lt=1.0)
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """See `Objective.check`; bounds know the model's layers."""
+        super().check(model, threat, x, surrogates)
+        lower(model, tuple(x.shape[1:]))
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """None: x itself."""

@@ -47,6 +47,11 @@ class Mixed(Mixture):
             )
         return self
 
+    @property
+    def searches(self) -> tuple[Attack, ...]:
+        """See `Objective.searches`."""
+        return self.attacks
+
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """The first samples meet the first attack, and so on."""
         pairs = [pair for pair in zip(self.attacks, self._parts(len(x)), strict=True) if pair[1].stop > pair[1].start]

@@ -3,13 +3,17 @@
 De Palma et al. 2024, "Expressive losses for verified robustness via convex combinations", arXiv:2305.13991, sec. 4.3.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from martensite.attacks import ATTACKS, PGD, Attack
+from martensite.certification.bounds.lower import lower
 from martensite.core.registry import member_of
+from martensite.models import Classifier
+from martensite.threat import ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes, times
 from martensite.training.objectives.mixture import error
@@ -28,6 +32,11 @@ class MTLIBP(Objective):
     kind: Literal["mtl_ibp"] = "mtl_ibp"
     alpha: float = Field(default=0.1, gt=0.0, le=1.0)
     attack: Annotated[Attack, member_of(ATTACKS)] = PGD(steps=8)
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """See `Objective.check`; bounds know the model's layers."""
+        super().check(model, threat, x, surrogates)
+        lower(model, tuple(x.shape[1:]))
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """The attack's."""

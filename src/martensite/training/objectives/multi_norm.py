@@ -7,6 +7,7 @@ more often the less robust the model is in it. The extreme norms suffice: what i
 ``msd``: Maini, Wong and Kolter 2020, arXiv:1909.04068: one ascent through all norms; see `MSD`.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor
 from martensite.attacks import PGD
 from martensite.attacks.losses import ascend
 from martensite.core.errors import ConfigError
+from martensite.models import Classifier
 from martensite.threat import Norm, ThreatModel
 from martensite.training.context import Context
-from martensite.training.objective import OBJECTIVES, LossParts, Passes
+from martensite.training.objective import OBJECTIVES, LossParts, Passes, check_attack
 from martensite.training.objectives.mixture import Mixture
 from martensite.training.objectives.msd import MSD, worst
 
@@ -43,6 +45,12 @@ class MultiNorm(Mixture):
     others: dict[Norm, PositiveFloat] = Field(min_length=1)
     mode: Literal["sample", "max", "msd"] = "sample"
     steps: PositiveInt = 10
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """See `Objective.check`; each ball is one that PGD can search and that inputs of this size can have."""
+        for ball in self._balls(threat, 1.0):
+            check_attack(PGD(steps=self.steps), model, ball, x)
+            ball.check_shape(x)
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """Adversarials in the union of the balls."""

@@ -4,13 +4,18 @@ Müller et al. 2023, "Certified training: small boxes are all you need", arXiv:2
 point that an attack found in the ball of (1 - lambda) eps lies inside the ball, and its bounds are far tighter than the ball's.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from martensite.attacks import ATTACKS, PGD, Attack
+from martensite.certification.bounds.lower import lower
+from martensite.core.errors import ThreatError
 from martensite.core.registry import member_of
+from martensite.models import Classifier
+from martensite.threat import ThreatModel
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, LossParts, Objective, Passes, times
 from martensite.training.objectives.mixture import error
@@ -31,6 +36,15 @@ class SABR(Objective):
     kind: Literal["sabr"] = "sabr"
     share: float = Field(default=0.4, gt=0.0, lt=1.0)
     attack: Annotated[Attack, member_of(ATTACKS)] = PGD(steps=8)
+
+    def check(self, model: Classifier, threat: ThreatModel, x: Tensor, surrogates: Sequence[Classifier] = ()) -> None:
+        """See `Objective.check`; bounds know the model's layers, and the ball has balls inside it."""
+        if threat.norm == "l0":
+            raise ThreatError(
+                "sabr does not support l0", "a share of a number of features is no smaller ball", "choose linf, l2 or l1"
+            )
+        super().check(model, threat, x, surrogates)
+        lower(model, tuple(x.shape[1:]))
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """Centres of the boxes, in the ball of (1 - share) eps."""

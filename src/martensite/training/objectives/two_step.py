@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import PositiveFloat
 from torch import Tensor
 
-from martensite.attacks import PGD
+from martensite.attacks import PGD, Attack
 from martensite.training.context import Context
 from martensite.training.objective import OBJECTIVES, Passes
 from martensite.training.objectives.mixture import Mixture
@@ -28,6 +28,11 @@ class TwoStep(Mixture):
 
     kind: Literal["two_step"] = "two_step"
     step: PositiveFloat = 1.25
+
+    @property
+    def searches(self) -> tuple[Attack, ...]:
+        """See `Objective.searches`."""
+        return (PGD(steps=2),)
 
     def adversarials(self, context: Context, x: Tensor, y: Tensor) -> Tensor:
         """Two steps of x' <- project(x' + step * eps * steepest(grad ce(f(x'), y)))."""
