@@ -103,7 +103,7 @@ def sweep(
     """
     data, validation = (data, validation) if validation is not None else hold_out(data, VALIDATION_SHARE, seed)
     for point in plan.points:
-        check_run(model, data, validation, plan.settings, threat.at(point.eps))
+        check_run(model, data, validation, plan.settings, threat.at(point.eps), point.objective)
     check_run(model, data, validation, plan.settings, threat)
     return _Sweep(plan, model, data, validation, threat, seed, listener).run(directory)
 
