@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from martensite.attacks import PGD, attack
-from martensite.core.errors import ArtifactError, ConfigError, RunError, ThreatError
+from martensite.core.errors import ArtifactError, ConfigError, ModelError, RunError, ThreatError
 from martensite.core.rng import derive
 from martensite.threat import ThreatModel
 from martensite.training import TrainingSettings, train
 from martensite.training.objectives import FGSMAT, PGDAT, TRADES
 from martensite.training.sweep import Outcome, Point, SweepPlan, front, grid, sweep
-from martensite.training.sweep.outcome import choose, ranking
+from martensite.training.sweep import run as sweep_run
+from martensite.training.sweep.outcome import better, choose, ranking
 
 QUICK = TrainingSettings(batch_size=32, lr=5e-3, validation_attack=PGD(steps=2), guards=None)
 
@@ -50,6 +51,16 @@ def test_a_label_says_what_differs_from_the_default():
     assert str(Point(eps=0.1, objective=PGDAT())) == "pgd_at eps 0.1"
     assert str(Point(eps=8 / 255, objective=TRADES(beta=1.0))) == "trades(beta=1) eps 0.03137"
     assert str(Point(eps=0.1, objective=PGDAT(mix=0.0, attack=PGD(steps=7)))) == "pgd_at(mix=0, attack=pgd-7) eps 0.1"
+
+
+def test_a_parameter_that_an_objective_must_have_may_come_with_the_values():
+    points = grid([0.1], ["multi_norm", "pgd_at"], {"others": [{"l2": "1/5"}, {"l2": 0.3, "l1": 2}]})
+    assert [getattr(point.objective, "others", None) for point in points] == [{"l2": 0.2}, {"l2": 0.3, "l1": 2.0}, None]
+    assert str(points[1]) == "multi_norm(others=l2-0.3+l1-2) eps 0.1"
+    (given,) = grid([0.1], [{"kind": "multi_norm", "steps": 3}], {"others": [{"l2": 0.2}]})
+    assert given.objective.steps == 3
+    with pytest.raises(ConfigError, match="lacks 'others'"):
+        grid([0.1], ["multi_norm"])
 
 
 @pytest.mark.parametrize(
@@ -142,6 +153,32 @@ def test_of_equals_the_cleaner_then_the_cheaper_is_chosen():
     assert choose([outcome(0.9, 0.5, 2.0), outcome(0.9, 0.5, 1.0)], None)[0] == 0 + 1
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "floor", "kept"),
+    [
+        ((0.9, 0.5), (0.9, 0.4), None, 0),
+        ((0.9, 0.5), (0.8, 0.6), None, 1),
+        ((0.9, 0.5), (0.8, 0.6), 0.85, 0),
+        ((0.7, 0.6), (0.8, 0.5), 0.85, 1),
+        ((0.9, 0.5), (0.9, 0.5), None, 1),
+    ],
+)
+def test_the_better_rung_counts_with_the_cost_of_both(before, now, floor, kept):
+    rungs = (outcome(*before), outcome(*now, 3.0).model_copy(update={"rung": 1, "kept": 1, "epochs": 4}))
+    one = better(*rungs, floor)
+    assert (one.clean, one.robust) == (before, now)[kept]
+    assert (one.rung, one.kept, one.epochs, one.cost) == (1, kept, 4, 3.0)
+
+
+def test_a_rung_that_fails_takes_nothing_away():
+    failed = outcome(0.0, 0.0, failure="diverged").model_copy(update={"rung": 1, "kept": 1})
+    one = better(outcome(0.9, 0.5, 2.0), failed, None)
+    assert (one.clean, one.robust, one.rung, one.kept, one.cost, one.failure) == (0.9, 0.5, 1, 0, 2.0, "")
+    assert one.stopped
+    assert one.verdict == "rung 1 failed, the weights are those of rung 0: diverged"
+    assert better(None, failed, None) == failed
+
+
 # the run
 
 
@@ -217,6 +254,47 @@ def test_a_point_that_diverges_is_a_failure_and_not_the_end(start, data, validat
     assert "failed at every point" in result.reason
 
 
+@pytest.fixture
+def spoiled(monkeypatch):
+    """Sets what becomes of the trainings of the last two rungs: ``"fails"``, or ``"worse"``, weights that know nothing."""
+    fit = sweep_run.fit
+
+    def set_to(how):
+        def spoilt(*given, **more):
+            if more["stage"] == "sweep/0":
+                return fit(*given, **more)
+            if how == "fails":
+                raise ModelError("the loss became NaN", "training diverged", "lower lr")
+            result = fit(*given, **more)
+            for parameter in result.model.parameters():
+                parameter.data.zero_()
+            return result
+
+        monkeypatch.setattr(sweep_run, "fit", spoilt)
+
+    return set_to
+
+
+@pytest.mark.parametrize("how", ["worse", "fails"])
+def test_a_point_is_what_its_best_rung_made_of_it(how, start, data, validation, threat, plan, tmp_path, spoiled):
+    short = plan.model_copy(update={"epochs": 1})
+    first = sweep(short, start, data, threat, tmp_path / "first", validation)
+    spoiled(how)
+    result = sweep(plan, start, data, threat, tmp_path / "s", validation)
+    for one, early in zip(result.outcomes, first.outcomes, strict=True):
+        assert (one.clean, one.robust, one.kept) == (early.clean, early.robust, 0)
+        assert one.failure == ""
+        assert (one.cost > early.cost) == (how == "worse" and one.rung > 0)
+        assert ("rung 1 failed" in one.verdict) == (how == "fails" and one.rung > 0)
+    assert max(one.rung for one in result.outcomes) == (2 if how == "worse" else 1)
+    assert all(one.stopped for one in result.outcomes) == (how == "fails")
+    best = result.outcomes[result.chosen]
+    assert best.robust == max(one.robust for one in first.outcomes)
+    again = attack(QUICK.validation_attack, result.model, validation.x, validation.y, threat, seed=derive(0, "validation"))
+    assert (best.clean, best.robust) == pytest.approx((float(again.correct.float().mean()), float(again.robust.float().mean())))
+    assert sweep(plan, start, data, threat, tmp_path / "s", validation).outcomes == result.outcomes
+
+
 # refusals
 
 
@@ -272,6 +350,22 @@ def test_damaged_files_are_named_with_the_remedy(finished, start, data, validati
     with pytest.raises(ArtifactError, match=name) as caught:
         sweep(plan, start, data, ThreatModel(eps=0.08), mine, validation)
     assert "delete" in caught.value.remedy
+
+
+@pytest.mark.parametrize("place", [-1, 100, 8])
+def test_weights_that_were_altered_are_refused(finished, start, data, validation, tmp_path, place):
+    plan, folder = finished
+    shutil.copytree(folder, mine := tmp_path / "s")
+    file = mine / "points" / "01" / "rung-0.safetensors"
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"01/rung-0\.safetensors isn't what rung-0\.json was written for") as caught:
+        sweep(plan, start, data, ThreatModel(eps=0.08), mine, validation)
+    assert "delete" in caught.value.remedy
+    shutil.rmtree(file.parent)
+    again = sweep(plan, start, data, ThreatModel(eps=0.08), mine, validation)
+    assert again.chosen == sweep(plan, start, data, ThreatModel(eps=0.08), folder, validation).chosen
 
 
 def test_two_processes_do_not_work_on_one_sweep(finished, start, data, validation):

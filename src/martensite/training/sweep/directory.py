@@ -2,7 +2,7 @@
 
 sweep.json                        which sweep this is
 points/NN/rung-K.safetensors      weights of a point after a rung
-points/NN/rung-K.json             its outcome, written after the weights: with it, the rung is finished
+points/NN/rung-K.json             its outcome and the digest of its weights, written after them: with it, the rung is finished
 points/NN/checkpoint-K.*          of the rung that is running
 """
 
@@ -18,10 +18,10 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from martensite.core.errors import ArtifactError, ConfigError, RunError, StorageError
-from martensite.core.files import write_bytes, write_json
+from martensite.core.files import sha256, write_bytes, write_json
 from martensite.training.sweep.outcome import Outcome
 
-FORMAT = "martensite-sweep-1"
+FORMAT = "martensite-sweep-2"  # 1 kept no digests of weights
 
 
 class SweepDirectory:
@@ -38,15 +38,20 @@ class SweepDirectory:
         """The outcome of a finished rung; None if it isn't finished.
 
         Raises:
-            ArtifactError: its file is damaged.
+            ArtifactError: its file is damaged, or its weights aren't those that it was written for.
         """
         file = self._point(point) / f"rung-{rung}.json"
         if not file.exists():
             return None
         try:
-            return Outcome.parse(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError, ConfigError) as error:
-            raise _damaged(file, error) from None
+            record = json.loads(file.read_text(encoding="utf-8"))
+            digest, outcome = record["weights"], Outcome.parse(record["outcome"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError, ConfigError) as error:
+            raise _damaged(file, f"can't be read: {error}") from None
+        weights = file.with_suffix(".safetensors")
+        if digest != sha256(_content(weights)):
+            raise _damaged(weights, f"isn't what {file.name} was written for, {digest}")
+        return outcome
 
     def weights(self, point: int, rung: int) -> dict[str, Tensor]:
         """The weights after a finished rung.
@@ -56,16 +61,17 @@ class SweepDirectory:
         """
         file = self._point(point) / f"rung-{rung}.safetensors"
         try:
-            return load(file.read_bytes())
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise _damaged(file, error) from None
+            return load(_content(file))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise _damaged(file, f"can't be read: {error}") from None
 
     def finish(self, point: int, rung: int, outcome: Outcome, weights: dict[str, Tensor]) -> None:
         """Write weights, then outcome; the checkpoint goes."""
         folder = self._point(point)
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-        write_bytes(folder / f"rung-{rung}.safetensors", save(tensors))
-        write_json(folder / f"rung-{rung}.json", outcome.model_dump(mode="json"))
+        content = save(tensors)
+        write_bytes(folder / f"rung-{rung}.safetensors", content)
+        write_json(folder / f"rung-{rung}.json", {"weights": sha256(content), "outcome": outcome.model_dump(mode="json")})
         self.checkpoint(point, rung).unlink(missing_ok=True)
 
     def _point(self, point: int) -> Path:
@@ -129,8 +135,15 @@ def check_place(path: Path, title: dict[str, Any]) -> None:
         )
 
 
-def _damaged(file: Path, error: Exception) -> ArtifactError:
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _damaged(file, f"can't be read: {error}") from None
+
+
+def _damaged(file: Path, what: str) -> ArtifactError:
     return ArtifactError(
-        f"{file} can't be read: {' '.join(str(error).split())}", "a finished rung's files stay as they are",
+        f"{file} {' '.join(what.split())}", "a finished rung's files stay as they are",
         f"delete {file.parent}: that point is then repeated",
     )  # fmt: skip

@@ -7,23 +7,26 @@ from martensite.training.sweep.plan import Point
 
 
 class Outcome(Config):
-    """A point's last measurement, on the validation data and against the sweep's threat model.
+    """A point's best measurement, on the validation data and against the sweep's threat model.
 
     Attributes:
         point: What was tried.
         rung: The last rung that it reached, from 0.
+        kept: The rung whose weights are kept; the accuracies are theirs.
         epochs: It trained for, in all.
-        stopped: Whether better points went on without it.
+        stopped: Whether it ended early: better points went on without it, or a later rung failed.
         clean: Clean accuracy.
         robust: Robust accuracy.
-        cost: Forward and backward passes so far, in standard epochs; validation and guards included.
-        seconds: Of training so far.
-        verdict: Of its last training: ``"completed"``, or why a guard ended it early.
+        cost: Forward and backward passes of all its rungs, in standard epochs; validation and guards included, a rung that failed
+            not.
+        seconds: Of training, in all its rungs.
+        verdict: Of its last training: ``"completed"``, why a guard ended it early, or why it failed.
         failure: Why it has no model, if it has none; the accuracies are then 0.
     """
 
     point: Point
     rung: int
+    kept: int = 0
     epochs: int
     stopped: bool = False
     clean: float
@@ -32,6 +35,27 @@ class Outcome(Config):
     seconds: float
     verdict: str = "completed"
     failure: str = ""
+
+
+def better(before: Outcome | None, now: Outcome, min_clean: float | None) -> Outcome:
+    """A point's outcome after one more rung: the better accuracies, by `ranking`, with the cost of both.
+
+    Of equals it is the later one. A rung that failed takes away nothing that there was before it.
+    """
+    if before is None:
+        return now
+    if now.failure:
+        return before.model_copy(
+            update={
+                "rung": now.rung,
+                "stopped": True,
+                "seconds": now.seconds,
+                "verdict": f"rung {now.rung} failed, the weights are those of rung {before.kept}: {now.failure}",
+            }
+        )
+    if ranking([now, before], min_clean)[0] == 0:
+        return now
+    return now.model_copy(update={"kept": before.kept, "clean": before.clean, "robust": before.robust})
 
 
 def front(outcomes: Sequence[Outcome]) -> tuple[int, ...]:

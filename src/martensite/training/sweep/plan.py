@@ -108,23 +108,33 @@ def grid(
     Raises:
         ConfigError: a parameter that no objective has, or a value out of range.
     """
-    members, values = [OBJECTIVES.build(objective) for objective in objectives], dict(values or {})
-    known = {name for member in members for name in type(member).model_fields} - {"kind"}
+    documents, values = [_document(objective) for objective in objectives], dict(values or {})
+    fields = [OBJECTIVES.get(str(document["kind"])).model_fields for document in documents]
+    known = {name for own in fields for name in own} - {"kind"}
     for name in values:
         if name not in known:
             raise ConfigError(f"no objective of the sweep has a parameter {name!r}", remedy=nearest(name, known))
     points: dict[str, Point] = {}
-    for level, member in itertools.product(eps, members):
-        names = [name for name in values if name in type(member).model_fields]
+    for level, (document, own) in itertools.product(eps, zip(documents, fields, strict=True)):
+        names = [name for name in values if name in own]
         for combination in itertools.product(*[values[name] for name in names]):
-            document = {**member.model_dump(mode="json"), **dict(zip(names, combination, strict=True))}
-            point = Point(eps=level, objective=OBJECTIVES.build(document))
+            objective = OBJECTIVES.build({**document, **dict(zip(names, combination, strict=True))})
+            point = Point(eps=level, objective=objective)
             points.setdefault(point.model_dump_json(), point)
     return tuple(points.values())
 
 
+def _document(objective: Objective | str | dict[str, Any]) -> dict[str, Any]:
+    """An objective as a mapping. It isn't built: a parameter that it must have may come with the values."""
+    if isinstance(objective, dict) and "kind" in objective:
+        return objective
+    return {"kind": objective} if isinstance(objective, str) else OBJECTIVES.build(objective).model_dump(mode="json")
+
+
 def _short(value: Any) -> str:
-    """A parameter's value in a label: a part by its kind and its numbers."""
+    """A parameter's value in a label: a part by its kind and its numbers, any other mapping by all it holds."""
+    if isinstance(value, dict) and "kind" not in value:
+        return "+".join(f"{name}-{_short(part)}" for name, part in value.items())
     if isinstance(value, dict):
         return "-".join(str(part) for name, part in value.items() if name in ("kind", "steps"))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from martensite.core.acts import Act, recorded
@@ -18,7 +19,7 @@ from martensite.training.checks import check_run
 from martensite.training.ledger import Ledger
 from martensite.training.loop import fit
 from martensite.training.sweep.directory import SweepDirectory, opened
-from martensite.training.sweep.outcome import Outcome, choose, front, ranking
+from martensite.training.sweep.outcome import Outcome, better, choose, front, ranking
 from martensite.training.sweep.plan import SweepPlan
 from martensite.training.validation import measure
 
@@ -81,8 +82,9 @@ def sweep(
 ) -> SweepResult:
     """Harden a model in many ways and choose one.
 
-    Each rung goes on from the best weights of the one before, with a schedule of its own, so that points are compared with their
-    learning rate run down. All points see the same order of the data.
+    Each rung goes on from the best weights of those before, with a schedule of its own, so that points are compared with their
+    learning rate run down. A point is what its best rung made of it, whatever comes later. All points see the same order of the
+    data.
 
     Args:
         plan: The grid and the budget.
@@ -138,20 +140,24 @@ class _Sweep:
             outcomes: dict[int, Outcome] = {}
             running = list(range(len(plan.points)))
             for rung in range(len(plan.budgets)):
+                able = []
                 for point in running:
-                    outcomes[point] = self._rung(directory, point, rung, outcomes.get(point))
+                    now = self._rung(directory, point, rung, outcomes.get(point))
+                    outcomes[point] = better(outcomes.get(point), now, plan.min_clean)
+                    able += [] if now.failure else [point]
                 if rung + 1 < len(plan.budgets):
-                    order = ranking([outcomes[point] for point in running], plan.min_clean)
-                    going = sorted(running[k] for k in order[: plan.survivors(len(running))] if not outcomes[running[k]].failure)
-                    for point in {*running} - {*going}:
-                        outcomes[point] = outcomes[point].model_copy(update={"stopped": not outcomes[point].failure})
+                    order = ranking([outcomes[point] for point in able], plan.min_clean)
+                    going = sorted(able[k] for k in order[: plan.survivors(len(running))])
+                    for point in {*able} - {*going}:
+                        outcomes[point] = outcomes[point].model_copy(update={"stopped": True})
                     running = going
             found = tuple(outcomes[point] for point in range(len(plan.points)))
             chosen, reason = choose(found, plan.min_clean)
-            best = None if chosen is None else self._loaded(directory, chosen, found[chosen].rung)
-        return SweepResult(found, front(found), chosen, reason, best, start, len(self.validation))
+            model = None if chosen is None else self._loaded(directory, chosen, found[chosen].kept)
+        return SweepResult(found, front(found), chosen, reason, model, start, len(self.validation))
 
     def _rung(self, directory: SweepDirectory, point: int, rung: int, before: Outcome | None) -> Outcome:
+        """What this rung alone made of the point."""
         outcome = directory.read(point, rung)
         if outcome is None:
             outcome = self._trained(directory, point, rung, before)
@@ -164,8 +170,9 @@ class _Sweep:
         plan, what = self.plan, self.plan.points[point]
         budget, spent = plan.budgets[rung], 0 if before is None else before.epochs
         settings = plan.settings.model_copy(update={"epochs": max(1, budget - spent)})
-        start = self.model if before is None else self._loaded(directory, point, rung - 1)
+        start = self.model if before is None else self._loaded(directory, point, before.kept)
         cost, seconds = (0.0, 0.0) if before is None else (before.cost, before.seconds)
+        started = perf_counter()
         try:
             result = fit(
                 start,
@@ -181,7 +188,15 @@ class _Sweep:
             )
         except ModelError as error:
             failed = Outcome(
-                point=what, rung=rung, epochs=spent, clean=0.0, robust=0.0, cost=cost, seconds=seconds, failure=str(error)
+                point=what,
+                rung=rung,
+                kept=rung,
+                epochs=spent,
+                clean=0.0,
+                robust=0.0,
+                cost=cost,
+                seconds=seconds + perf_counter() - started,
+                failure=str(error),
             )
             directory.finish(point, rung, failed, {})
             return failed
@@ -189,6 +204,7 @@ class _Sweep:
         outcome = Outcome(
             point=what,
             rung=rung,
+            kept=rung,
             epochs=spent + len(result.history),
             clean=clean,
             robust=robust,
