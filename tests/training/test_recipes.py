@@ -115,6 +115,21 @@ def test_a_setting_is_changed_in_every_phase_or_in_one(two):
     assert {phase.settings.average.decay for phase in averaged.phases} == {0.9}
 
 
+def test_epochs_that_are_set_are_what_is_trained():
+    fast = load_recipe("fast")
+    assert [phase.epochs_for(1280) for phase in fast.phases] == [40, 15]
+    assert [phase.epochs_for(1280) for phase in fast.changed("settings.epochs", 2).phases] == [2, 2]
+    assert [phase.epochs_for(1280) for phase in fast.changed("1.settings.epochs", 2).phases] == [2, 15]
+    assert [phase.epochs_for(1280) for phase in fast.changed("settings.lr", 0.1).phases] == [40, 15]
+
+
+def test_the_least_number_of_updates_is_set_like_a_setting():
+    fast = load_recipe("fast")
+    assert [phase.least_updates for phase in fast.changed("1.least_updates", 7).phases] == [7, 150]
+    assert [phase.least_updates for phase in fast.changed("least_updates", 0).phases] == [0, 0]
+    assert fast.changed("settings.epochs", 2).changed("2.least_updates", 30).phases[1].epochs_for(1280) == 3
+
+
 @pytest.mark.parametrize(
     ("path", "value", "says"),
     [
@@ -126,6 +141,8 @@ def test_a_setting_is_changed_in_every_phase_or_in_one(two):
         ("0.mix", 0.1, "count from 1"),
         ("mix.deep", 0.1, "leads nowhere"),
         ("settings.", 0.1, "names no parameter"),
+        ("least_updates", -1, "greater than or equal to 0"),
+        ("1.least_updates.deep", 1, "leads nowhere"),
         ("2", 0.1, "no objective of recipe 'two' has ''"),
     ],
 )

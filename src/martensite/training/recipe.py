@@ -13,6 +13,8 @@ from martensite.core.registry import member_of
 from martensite.training.objective import OBJECTIVES, Objective
 from martensite.training.settings import TrainingSettings
 
+LEAST = "least_updates"
+
 
 class Phase(Config):
     """One objective with its settings.
@@ -81,7 +83,8 @@ class Recipe(Config):
 
         Args:
             path: ``"mix"`` or ``"attack.steps"``: of the objective, in every phase whose objective has it; ``"settings.lr"``: of
-                the settings of every phase; with a number in front, ``"2.settings.lr"``, in that phase alone.
+                the settings of every phase; ``"least_updates"``: of every phase; with a number in front, ``"2.settings.lr"``, in
+                that phase alone. ``settings.epochs`` sets `Phase.least_updates` to 0: whoever says so many means so many.
             value: As YAML has it.
 
         Raises:
@@ -95,14 +98,19 @@ class Recipe(Config):
             places, path = [int(first) - 1], rest
         documents = [phase.model_dump(mode="json") for phase in self.phases]
         head, *names = path.split(".")
-        if head not in ("settings", "objective"):
+        if head not in ("settings", "objective", LEAST):
             names, places = [head, *names], [k for k in places if head in documents[k]["objective"]]
             head = "objective"
             if not places:
                 known = {name for document in documents for name in document["objective"]} - {"kind"}
                 raise ConfigError(f"no objective of recipe {self.name!r} has {names[0]!r}", remedy=nearest(names[0], known))
         for place in places:
-            _put(documents[place][head], path, names, value)
+            if head == LEAST:
+                _put(documents[place], path, [head, *names], value)
+            else:
+                _put(documents[place][head], path, names, value)
+            if (head, names) == ("settings", ["epochs"]):
+                documents[place][LEAST] = 0
         changed = [Phase.parse(document) if k in places else self.phases[k] for k, document in enumerate(documents)]
         return self.model_copy(update={"phases": tuple(changed)})
 
