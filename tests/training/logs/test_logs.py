@@ -2,13 +2,14 @@
 
 import csv
 import sys
+from functools import partial
 
 import pytest
 
 from martensite.attacks import FGSM, PGD
-from martensite.core.errors import ConfigError
+from martensite.core.errors import ConfigError, StorageError
 from martensite.core.events import Event
-from martensite.training import TrainingSettings, fit, train
+from martensite.training import TrainingSettings, fit, harden, train
 from martensite.training.logs import LOGS, CSVLog, MLflowLog, TensorBoardLog, read_log
 from martensite.training.objectives import PGDAT
 
@@ -64,6 +65,20 @@ def test_after_a_kill_the_log_is_that_of_an_undisturbed_run(kill, tools, data, v
     assert (tmp_path / "killed.csv").read_text() == (tmp_path / "whole.csv").read_text()
 
 
+@pytest.mark.parametrize("place", ["", "file/log.csv"])
+@pytest.mark.parametrize("kind", ["train", "harden"])
+def test_a_place_that_cannot_be_written_to_is_known_before_the_first_update(
+    kind, place, tools, data, validation, threat, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    log, heard, model = CSVLog(to=str(tmp_path / place)), [], tools.make_model("counted")
+    run = train if kind == "train" else partial(harden, threat=threat)
+    with pytest.raises(StorageError, match="can't be written"):
+        run(model, data, validation=validation, epochs=1, listener=heard.append, log=log)
+    assert not heard
+    assert model.net.count.backwards == 0
+
+
 def test_by_name(tools, data, validation, tmp_path):
     assert read_log("csv:a/b:c.csv") == CSVLog(to="a/b:c.csv")
     assert read_log("tensorboard:runs") == TensorBoardLog(to="runs")
@@ -91,6 +106,9 @@ def test_tensorboard(tmp_path):
         with TensorBoardLog(to=str(tmp_path)).opened() as write:
             for event in EVENTS:
                 write(event)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="can't be written"), TensorBoardLog(to=str(tmp_path / "file")).opened():
+        pass
     board = EventAccumulator(str(tmp_path)).Reload()
     assert [(point.step, point.value) for point in board.Scalars("harden/loss")] == [(1, 0.5), (2, 0.125)]
     assert [(point.step, point.value) for point in board.Scalars("harden/loss/clean")] == [(1, 0.25)]

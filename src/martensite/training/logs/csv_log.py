@@ -22,8 +22,9 @@ class CSVLog(Log):
 
     @contextmanager
     def opened(self) -> Iterator[Listener]:
-        """See `Log.opened`."""
+        """See `Log.opened`; the table is there from the start, so that a place that can't be written to is known before work."""
         events: list[Event] = []
+        write_text(Path(self.to), _table(events))
 
         def write(event: Event) -> None:
             events.append(event)

@@ -35,6 +35,10 @@ class MLflowLog(Log):
             run = client.create_run(experiment).info.run_id
         except MlflowException as error:
             raise ConfigError(f"mlflow can't write to {self.to}: {error}", remedy="give a tracking server's address") from error
+        except OSError as error:  # of a store that is a folder
+            raise StorageError(
+                f"mlflow can't write to {self.to}: {error}", remedy="give a place that can be written to"
+            ) from None
 
         def write(event: Event) -> None:
             place = event.stage if event.unit == "epoch" else f"{event.stage}/{event.unit}"
@@ -44,7 +48,7 @@ class MLflowLog(Log):
                     client.log_metric(run, f"{place}/{name.replace('/', '.')}", value, step=event.done)
                 if event.message:
                     client.set_tag(run, f"{place}/{event.done}", event.message)
-            except MlflowException as error:
+            except (MlflowException, OSError) as error:
                 raise StorageError(
                     f"mlflow can't write to {self.to}: {error}",
                     "a run whose figures are lost is no record",
