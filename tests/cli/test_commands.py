@@ -152,6 +152,36 @@ def test_a_guard_that_ends_the_training_is_exit_code_1(here, call_json, call, mo
     assert "a guard ended the training: it went wrong three times" in call(*words).out
 
 
+def test_a_guard_that_ends_the_training_of_a_baseline_is_exit_code_1(here, call_json, call):
+    # With steps of this size the first epoch leaves no weights that know more than chance, and the guard gives up.
+    words = ("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 40, "--lr", 1e5)
+    result = call_json(*words)
+    assert result.code == 1
+    assert result.document["verdict"].startswith("stopped after 3 recoveries")
+    assert [recovery["guard"] for recovery in result.document["recoveries"]] == ["divergence"] * 3
+    assert load_bundle("m")
+    said = call(*words)
+    assert said.code == 1
+    assert said.out.count("Guard divergence, batch") == 3
+    assert "a guard ended the training: stopped after 3 recoveries" in said.out
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs"),
+    [
+        (("--set", "settings.epochs=1"), [1, 1]),
+        (("--epochs", 3), [2, 1]),
+        (("--set", "1.settings.epochs=2", "--set", "2.least_updates=4"), [2, 4]),
+        (("--set", "2.least_updates=2", "--set", "least_updates=1"), [3, 2]),
+    ],
+)
+def test_epochs_that_are_asked_for_are_what_is_trained(here, call_json, changes, epochs):
+    words = ("harden", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "h", "--recipe", "fast", *changes)
+    assert call_json(*words, "--log", "csv:log.csv").code == 0
+    lines = (here / "log.csv").read_text().splitlines()
+    assert [sum(line.startswith(f"harden/{phase},epoch") for line in lines) for phase in (1, 2)] == epochs
+
+
 def test_train_with_parameters_and_a_log(here, call_json):
     words = ("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 1, "--set", "hidden=[7]", "--log", "csv:log.csv")
     assert call_json(*words).code == 0

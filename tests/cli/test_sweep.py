@@ -83,6 +83,33 @@ def test_sweep_json_is_its_report(here, call_json, whole):
     assert without_timing(whole) == without_timing(document) | {"bundle": "whole/model"}
 
 
+def test_sweep_over_what_an_objective_must_have_with_a_setting_given_once(here, call_json):
+    words = ("sweep", "baseline", "--data", "data.npz", "--eps", 0.05, "--out", "s", "--objective", "multi_norm", "--epochs", 1)
+    result = call_json(*words, "--values", "others={l2: 0.2, l1: 1},{l2: 0.3}", "--values", "steps=1", "--set", "lr=0.01")
+    assert result.code == 0, result.err
+    found = [point["point"]["objective"]["others"] for point in result.document["points"]]
+    assert found == [{"l2": 0.2, "l1": 1.0}, {"l2": 0.3}]
+    plan = json.loads((here / "s/sweep.json").read_text())["plan"]
+    assert (plan["settings"]["lr"], plan["settings"]["batch_size"]) == (0.01, 64)
+
+
+def test_what_became_of_a_point_that_failed_later_is_said(here, call, monkeypatch):
+    from martensite.core.errors import ModelError
+    from martensite.training.sweep import run
+
+    fit = run.fit
+
+    def failing(*given, **more):
+        if more["stage"] == "sweep/1":
+            raise ModelError("the loss became NaN")
+        return fit(*given, **more)
+
+    monkeypatch.setattr(run, "fit", failing)
+    result = call(*WORDS, "--out", "s")
+    assert result.code == 0
+    assert result.out.count("rung 1 failed, the weights are those of rung 0: the loss became NaN") == 3
+
+
 def test_no_point_above_the_floor_is_exit_code_1(here, call_json, call):
     # The baseline is right on all of this data; updates of this size make it forget.
     words = ("sweep", "baseline", "--data", "data.npz", "--eps", 0.4, "--objective", "fgsm_at", "--values", "mix=0,0.01")

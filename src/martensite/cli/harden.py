@@ -97,6 +97,7 @@ def command(
     from martensite.training.logs import read_log
     from martensite.training.validation import measure
 
+    recipe_source.check_once(settings or [], epochs, lr, batch_size, guard)
     plan = recipe_source.load(recipe, objective, settings or [])
     plan = recipe_source.adapt(plan, epochs, lr, batch_size, guard, floor)
     written = None if log is None else read_log(log)
@@ -139,6 +140,7 @@ def command(
 
 
 def _figures(result: "TrainingResult", rates: "list[Rate]") -> dict[str, Any]:
+    from martensite.cli.guarded import guard_figures
     from martensite.models.digest import model_digest
 
     names = ("clean_before", "clean_after", "robust_before", "robust_after")
@@ -150,8 +152,7 @@ def _figures(result: "TrainingResult", rates: "list[Rate]") -> dict[str, Any]:
         "clean_validation_accuracy": result.best.clean,
         "robust_validation_accuracy": result.best.robust,
         "validation": {name: rate.model_dump(mode="json") for name, rate in zip(names, rates, strict=True)},
-        "verdict": result.verdict,
-        "recoveries": [vars(recovery) for recovery in result.recoveries],
+        **guard_figures(result),
         "forwards": result.forwards,
         "backwards": result.backwards,
         "cost": {
@@ -168,7 +169,8 @@ def _figures(result: "TrainingResult", rates: "list[Rate]") -> dict[str, Any]:
 
 
 def _show(out: str, threat: str, result: "TrainingResult", rates: "list[Rate]") -> None:
-    from martensite.cli.output import show_warnings, trade_table
+    from martensite.cli.guarded import show_guards
+    from martensite.cli.output import trade_table
     from martensite.cli.progress import plain, show
 
     show(trade_table(threat, *rates))
@@ -177,10 +179,7 @@ def _show(out: str, threat: str, result: "TrainingResult", rates: "list[Rate]") 
         f"Cost: {result.forwards:,} forward and {result.backwards:,} backward passes, as many as "
         f"{cost.epochs_by_passes:.1f} standard epochs; {result.seconds:.1f} s"
     )
-    for recovery in result.recoveries:
-        show(f"Guard {recovery.guard}, batch {recovery.update}: {plain(recovery.complaint)}; {plain(recovery.remedy)}")
-    if not result.completed:
-        show_warnings((f"a guard ended the training: {result.verdict}",))
+    show_guards(result)
     show(f"{plain(out)}: the weights of epoch {result.best.number}, chosen on these validation data; measure on test data.")
 
 

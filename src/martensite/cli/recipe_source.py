@@ -8,7 +8,7 @@ from martensite.core.errors import ConfigError
 if TYPE_CHECKING:
     from martensite.training import Recipe
 
-DEFAULT = "balanced"
+DEFAULT, LEAST = "balanced", "least_updates"
 
 
 def load(recipe: str | None, objective: str | None, changes: list[str]) -> "Recipe":
@@ -34,12 +34,52 @@ def load(recipe: str | None, objective: str | None, changes: list[str]) -> "Reci
         plan = load_recipe(DEFAULT if recipe is None else recipe)
     else:
         OBJECTIVES.get(objective)
-        own = {name: settings.pop(name) for name in [*settings] if "." not in name and not name.isdigit()}
+        own = {name: settings.pop(name) for name in [*settings] if not (name == LEAST or "." in name or name.isdigit())}
         member = OBJECTIVES.build({"kind": objective, **own})
         plan = Plan(name=objective, phases=(Phase(objective=member),))
-    for name, value in settings.items():
-        plan = plan.changed(name, value)
+    # What is said of one phase comes last: it stands, whatever is said of all.
+    for name in sorted(settings, key=lambda name: name[:1].isdigit()):
+        plan = plan.changed(name, settings[name])
     return plan
+
+
+def check_once(
+    changes: list[str],
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    guards: list[str] | None = None,
+) -> None:
+    """Refuse what ``--set`` and another option, or two of ``--set``, say about the same thing.
+
+    Args:
+        changes: As in `load`.
+        epochs: As in `adapt`, like all that follow.
+
+    Raises:
+        ConfigError: one of the two would be ignored.
+    """
+    others = {
+        "settings.epochs": epochs and f"--epochs {epochs}",
+        LEAST: epochs and f"--epochs {epochs}",  # which lifts that minimum
+        "settings.lr": lr is not None and f"--lr {lr:g}",
+        "settings.batch_size": batch_size and f"--batch-size {batch_size}",
+        "settings.guards": guards and f"--guard {' --guard '.join(guards)}",
+        "settings.guards.watch": guards and f"--guard {' --guard '.join(guards)}",
+    }
+    lengths: list[tuple[str, str, str]] = []
+    for change in changes:
+        path = change.partition("=")[0].strip()
+        first, _, rest = path.partition(".")
+        phase, name = (first, rest) if first.isdigit() else ("", path)
+        before = [others[name]] if others.get(name) else []
+        if name in ("settings.epochs", LEAST):
+            before += [
+                f"--set {one}" for one, where, what in lengths if what != name and (where == phase or "" in (where, phase))
+            ]
+            lengths.append((change, phase, name))
+        if before:
+            raise ConfigError(f"{before[0]} and --set {change} were given", "one of the two would be ignored", "give one of them")
 
 
 def adapt(

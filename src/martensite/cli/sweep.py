@@ -62,8 +62,12 @@ def command(
         float | None,
         typer.Option(metavar="FRACTION", help="Least clean accuracy of the chosen point, in (0, 1).", show_default=False),
     ] = None,
-    lr: options.Rate = 1e-3,
-    batch_size: options.BatchSize = 64,
+    lr: Annotated[
+        float | None, typer.Option(metavar="LR", help="Peak learning rate; default: 0.001.", show_default=False)
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Samples an update; default: 64.", show_default=False)
+    ] = None,
     label: options.Label = None,
     scale: options.Scale = None,
     weights: options.Weights = None,
@@ -77,14 +81,15 @@ def command(
     """
     from martensite.artifacts import check_savable, save_bundle
     from martensite.cli.model_source import load_model
-    from martensite.cli.output import print_json, sweep_table
+    from martensite.cli.output import print_json, show_warnings, sweep_table
     from martensite.cli.progress import Display, plain, show
     from martensite.core.files import write_json, write_text
     from martensite.reporting import pareto_chart
     from martensite.training import TrainingSettings
+    from martensite.training.result import COMPLETED
     from martensite.training.sweep import SweepPlan, sweep
 
-    chosen_settings = TrainingSettings.parse(options.read_settings(settings or [], {"lr": lr, "batch_size": batch_size}))
+    chosen_settings = TrainingSettings.parse(_settings(settings or [], lr, batch_size))
     training = options.dataset(data, "train", label, scale, None)
     validation = options.dataset(data, "validation", label, scale, None)
     start = load_model(model, weights, training, trust_code=trust_code)
@@ -111,9 +116,23 @@ def command(
     else:
         show(sweep_table(result, str(threat)))
         show(plain(result.reason) + ".")
+        troubled = [(one.point, one.failure or one.verdict) for one in result.outcomes if one.failure or one.verdict != COMPLETED]
+        show_warnings(tuple(f"{point}: {trouble}" for point, trouble in troubled))
         show(f"{plain(out / 'model')}: the chosen model" if result.model else "[yellow]Nothing was chosen.[/]")
         show(f"Picture: {plain(out / 'pareto.svg')}")
     return 0 if result.model is not None else 1
+
+
+def _settings(changes: list[str], lr: float | None, batch_size: int | None) -> dict[str, Any]:
+    given = {name: value for name, value in (("lr", lr), ("batch_size", batch_size)) if value is not None}
+    found = options.read_settings(changes, given)
+    if "epochs" in found:
+        raise ConfigError(
+            f"--set epochs={found['epochs']} was given",
+            "a point's epochs depend on how far it gets",
+            "give --epochs of the last rung",
+        )
+    return found
 
 
 def _points(train_eps: str | None, objectives: list[str], values: list[str], eps: float) -> "tuple[Point, ...]":

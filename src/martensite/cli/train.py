@@ -57,8 +57,12 @@ def command(
     log: options.LogTo = None,
     json: options.Json = False,
 ) -> int:
-    """Train a model with the standard objective; the epoch with the best validation accuracy is kept."""
+    """Train a model with the standard objective; the epoch with the best validation accuracy is kept.
+
+    Exit code 1: a guard ended the training early; the bundle holds the best weights until then.
+    """
     from martensite.artifacts import check_savable, save_bundle
+    from martensite.cli.guarded import guard_figures, show_guards
     from martensite.cli.model_source import load_model
     from martensite.cli.output import print_json
     from martensite.cli.progress import Display, plain, show
@@ -87,6 +91,7 @@ def command(
         "digest": model_digest(result.model),
         "best_epoch": result.best.number,
         "clean_validation_accuracy": result.best.clean,
+        **guard_figures(result),
         "forwards": result.forwards,
         "backwards": result.backwards,
         "timing": {"seconds": result.seconds},
@@ -94,5 +99,6 @@ def command(
     if json:
         print_json(figures)
     else:
+        show_guards(result)
         show(f"{plain(out)}: {result.best.clean:.1%} validation accuracy (epoch {result.best.number}), {result.seconds:.1f} s")
-    return 0
+    return 0 if result.completed else 1
