@@ -203,7 +203,8 @@ def test_every_pass_of_a_run_is_counted(objective, tools, data, validation, thre
     model = tools.make_model("counted")
     held = (model,) if objective.kind == "ensemble_at" else ()
     result = fit(model, data, validation, objective, SETTINGS, threat=threat, surrogates=held)
-    probed, bounds = 2, objective.bound_passes(SETTINGS.epochs * len(data))  # two samples are tried before any work starts
+    # Two samples are tried on the model, and on each surrogate, before any work starts.
+    probed, bounds = 2 + 2 * len(held), objective.bound_passes(SETTINGS.epochs * len(data))
     count = model.net.count
     assert (result.forwards, result.backwards) == (count.forwards - probed + bounds[0], count.backwards + bounds[1])
 

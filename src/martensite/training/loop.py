@@ -65,13 +65,15 @@ def fit(
         DataError: inputs outside the model's box, classes that it doesn't have or that training never shows, validation data that
             is the training data or too small.
         ThreatError: a threat model that doesn't fit the data, the model or an attack.
+        AccessError: an attack that needs more than the model grants.
         ModelError: no trainable parameter, a wrong output, batch statistics of single samples, a clean floor above the starting
             accuracy, or training that diverges whatever the guards try.
-        ConfigError: the log's package isn't installed.
+        ConfigError: parameters of the objective that don't go with the threat model, surrogates missing; the log's package isn't
+            installed.
         ArtifactError: the checkpoint is truncated or none.
         RunError: the checkpoint is of another configuration.
     """
-    check_run(model, data, validation, settings, threat)
+    check_run(model, data, validation, settings, threat, objective, surrogates)
     plan = Plan(data, validation, objective, settings, threat, seed, stage, surrogates)
     return _Run(model, plan, checkpoint).train(listener, log)
 
