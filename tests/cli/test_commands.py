@@ -154,7 +154,7 @@ def test_a_guard_that_ends_the_training_is_exit_code_1(here, call_json, call, mo
 
 def test_a_guard_that_ends_the_training_of_a_baseline_is_exit_code_1(here, call_json, call):
     # With steps of this size the first epoch leaves no weights that know more than chance, and the guard gives up.
-    words = ("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 40, "--lr", 1e5)
+    words = ("train", "mlp", "--data", "data.npz", "--out", "m", "--epochs", 60, "--lr", 1e5)
     result = call_json(*words)
     assert result.code == 1
     assert result.document["verdict"].startswith("stopped after 3 recoveries")

@@ -49,7 +49,7 @@ def test_label_leaking():
 
 
 def test_divergence():
-    guard = Divergence(patience=3, margin=0.02)
+    guard = Divergence(patience=3, updates=0, margin=0.02)
     assert "diverged" in guard.complaint([seen(), seen(0.0, None, None, finite=False)])
     stuck = seen(0.11)
     assert guard.complaint([stuck, stuck]) == ""
