@@ -11,8 +11,9 @@ from hypothesis.extra.numpy import arrays
 from torch import nn
 
 from martensite import attack
-from martensite.attacks import APGD, PGD, APGDTargeted, register_loss
+from martensite.attacks import APGD, PGD, APGDTargeted, Square, register_loss
 from martensite.attacks.losses import LOSSES, REACHING, ascend, ce, dlr, dlr_reaching, dlr_towards, logit, margin, odds
+from martensite.core.errors import ConfigError
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
 
@@ -151,3 +152,33 @@ def test_apgd_climbs_a_loss_of_ones_own():
         assert net(made.adversarial)[0, 3] >= net(x)[0, 3] >= net(ce.adversarial)[0, 3]
     finally:
         del LOSSES[name]
+
+
+@pytest.mark.parametrize("kind", [PGD, APGD, Square])
+def test_a_loss_may_write_into_its_logits(kind, monkeypatch):
+    """Masking the label in place must not decide what the search takes for broken."""
+
+    def pure(z, y):
+        return z.scatter(1, y[:, None], -1e4).amax(1)
+
+    def in_place(z, y):
+        z[torch.arange(len(z)), y] = -1e4
+        return z.amax(1)
+
+    torch.manual_seed(0)
+    model = Classifier(nn.Linear(12, 4), 4)
+    x = torch.rand(30, 12, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    found = []
+    for loss in (pure, in_place):
+        monkeypatch.setitem(LOSSES, "mine", loss)
+        found.append(attack(kind(loss="mine"), model, x, y, ThreatModel(eps=0.1)))
+    assert 0 < int(found[0].success.sum()) < 30
+    assert torch.equal(found[0].adversarial, found[1].adversarial)
+
+
+@pytest.mark.parametrize(("name", "loss"), [("", ce), ("mine", 3), ("mine", None)])
+def test_a_loss_is_a_function_with_a_name(name, loss):
+    with pytest.raises(ConfigError, match="a loss is a function"):
+        register_loss(name, loss)

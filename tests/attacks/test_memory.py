@@ -225,3 +225,22 @@ def test_a_black_box_has_an_automatic_batch_too():
     x = samples(40)
     result = attack(Square(queries=5), box, x, x[:, :3].argmax(1), THREAT, batch_size="auto")
     assert not result.error.any()
+
+
+def test_the_result_says_bfloat16_only_of_a_search_in_it():
+    from martensite.attacks import DDN, Square
+
+    model, x = Classifier(nn.Linear(6, 3), 3), samples(20)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    l2 = ThreatModel(norm="l2", eps=0.1)
+    said = [
+        attack(method, each, x, y, threat, precision="bfloat16").precision
+        for method, each, threat in (
+            (PGD(steps=2), model, THREAT),
+            (DDN(steps=2), model, l2),
+            (Square(queries=3), model, THREAT),
+            (PGD(steps=2), Classifier(nn.Linear(6, 3).double(), 3), THREAT),
+        )
+    ]
+    assert said == ["bfloat16", "float32", "float32", "float32"]

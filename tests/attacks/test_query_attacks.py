@@ -28,11 +28,11 @@ from martensite.attacks.geoda import _low_pass
 from martensite.attacks.grid import Grid
 from martensite.attacks.losses import ascend
 from martensite.attacks.square_lp import _bumps
-from martensite.core.errors import AccessError
+from martensite.core.errors import AccessError, ConfigError
 from martensite.core.rng import streams
 from martensite.data import load_data
 from martensite.models import Access, BlackBox, Classifier
-from martensite.threat import ThreatModel
+from martensite.threat import Constraints, ThreatModel
 
 SHAPES = {"table": (10,), "sequence": (6, 3), "image": (2, 5, 5)}
 BY_SCORES = [
@@ -562,3 +562,50 @@ def test_geoda_in_low_frequencies_changes_only_those(digits):
     result = attack(GeoDA(queries=1000, frequencies=4), model, x, y, threat)
     assert result.success.all()
     assert result.cost.max() <= 1001
+
+
+@pytest.mark.parametrize(
+    ("method", "norm"), [(HopSkipJump(queries=6000), "linf"), (GeoDA(), "linf"), (GeoDA(), "l2"), (GeoDA(), "l1")]
+)
+def test_eight_bits_cost_little_of_the_distance(method, norm):
+    """Of points nearer to each other than two levels the labels tell nothing: they are drawn further apart."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with torch.no_grad():
+        net[1].weight.mul_(0.8)
+        net[1].bias.copy_(-net[1].weight @ torch.full((64,), 0.5) + torch.tensor([0.8, 0.0]))
+    model = Classifier(net, 2)
+    x = ((torch.rand(8, 1, 8, 8) * 0.2 + 0.4) * 255).round() / 255
+    y = model(x).argmax(1)
+    free, grid = (
+        attack(method, model, x, y, ThreatModel(norm=norm, eps=1, constraints=rules)).distance.median()
+        for rules in (None, Constraints(levels=256))
+    )
+    assert grid <= 1.1 * free
+
+
+def test_only_the_hopeless_are_given_up(digits):
+    """Those that Square breaks are the same, of the others most are left early; the cost says how early."""
+    model, x, y = digits
+    threat = ThreatModel(eps=0.08)
+    whole = attack(Square(queries=400), model, x, y, threat)
+    short = attack(Square(queries=400, hopeless=0.04), model, x, y, threat)
+    assert int((whole.success & ~short.success).sum()) <= 0.15 * int(whole.success.sum())
+    assert int(short.cost[short.robust].float().mean()) < 0.7 * int(whole.cost[whole.robust].float().mean())
+    assert int(short.cost.max()) <= int(whole.cost.max())
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_limits_that_nobody_keeps_end_the_search_at_the_first_check(norm):
+    model = Classifier(nn.Linear(20, 3), 3)
+    x = torch.rand(6, 20, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    result = attack(Square(queries=100, hopeless=1e-9), model, x, y, ThreatModel(norm=norm, eps=1e-6 if norm != "linf" else 1e-3))
+    assert result.robust.any()
+    assert int(result.cost[result.robust].max()) <= 1 + 1 + 5 + 1  # clean input, its margin, a twentieth of 100, the judge
+
+
+def test_hopeless_is_about_margins():
+    with pytest.raises(ConfigError, match="it is about margins"):
+        Square(hopeless=0.04, loss="ce")

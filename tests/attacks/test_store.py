@@ -281,3 +281,27 @@ def test_what_can_t_be_told_apart_is_refused(tmp_path):
         for value in (file, Lock(), lambda: file):
             with pytest.raises(UnknownError):
                 fingerprint(value)
+
+
+def test_a_batch_that_memory_capped_is_kept_and_capped_again(x, tmp_path, monkeypatch):
+    model = classifier()
+    y = labels(model, x)
+    runs = []
+    for most in (7, 9, 5):
+        monkeypatch.setattr(tuning, "surely_fit", lambda x, batch: False)
+        monkeypatch.setattr(tuning, "most_samples", lambda model, x, most=most: most)
+        runs.append(attack(PGD(steps=5), model, x, y, THREAT, store=tmp_path).batch_size)
+    assert runs == [7, 7, 5]  # more memory changes nothing; less of it counts
+    other = attack(PGD(steps=5), model, x[:10].double(), y[:10], THREAT, store=tmp_path)
+    assert other.batch_size == 5
+
+
+@pytest.mark.parametrize("note", ['{"batch_size": 0, "precision": "float32"}', '{"batch_size": 3, "precision": "float64"}', "[]"])
+def test_a_note_that_says_nothing_sensible_is_passed_over(x, tmp_path, note):
+    model = classifier()
+    y = labels(model, x)
+    attack(PGD(steps=2), model, x, y, THREAT, store=tmp_path, batch_size="auto")
+    (file,) = tmp_path.glob("*.json")
+    file.write_text(note)
+    result = attack(PGD(steps=2), model, x, y, THREAT, store=tmp_path, batch_size="auto")
+    assert (result.batch_size, result.precision) == (20, "float32")

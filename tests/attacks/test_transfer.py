@@ -144,3 +144,10 @@ def test_surrogates_that_do_not_fit_are_refused(x, surrogates, error, message):
 def test_a_norm_that_does_not_fit_is_refused(x):
     with pytest.raises(ThreatError, match="does not support l1"):
         transfer(MIFGSM(), [mlp(1)], mlp(0), x, labels(mlp(0), x), ThreatModel(norm="l1", eps=1.0))
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_engine_refuses_a_surrogate_of_other_classes(classes):
+    model, surrogate = Classifier(nn.Linear(4, 3), 3), Classifier(nn.Linear(4, classes), classes)
+    with pytest.raises(ModelError, match=f"the surrogate has {classes} classes"):
+        attack(PGD(), model, torch.rand(5, 4), torch.zeros(5).long(), ThreatModel(eps=0.1), surrogate=surrogate)

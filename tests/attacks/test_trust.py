@@ -141,3 +141,19 @@ def test_rejections_are_counted(x):
     far = ((x + 0.2).clamp(0, 1) - x).amax(1) > 0.1 + 1e-6
     assert result.rejected == int((far & (x[:, 0] > 0.5)).sum()) == int(result.error.sum()) > 0
     assert run(PGD(steps=3), model, x).rejected == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "norm"), [(DeepFool(), "l2"), (DeepFool(), "linf"), (FAB(steps=3), "l2"), (FAB(steps=3), "linf")]
+)
+def test_a_gradient_that_vanishes_is_said_of_attacks_by_several_gradients(method, norm):
+    class Rounded(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.round().sum(1), 2.0 - x.round().sum(1)], 1) + 0.0 * x.sum(1, keepdim=True)
+
+    model, x = Classifier(Rounded(), 2), torch.full((6, 3), 0.4)
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    result = attack(method, model, x, y, ThreatModel(norm=norm, eps=0.05))
+    assert (result.flat, result.seen) == (6, 6)
+    assert any("gradient" in warning for warning in result.warnings)

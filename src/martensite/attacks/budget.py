@@ -2,7 +2,7 @@
 
 import time
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 
 from martensite.core.config import Config
 from martensite.core.errors import BudgetError
@@ -24,9 +24,9 @@ class Budget(Config):
             decided. What it didn't finish is neither robust nor broken, and no error.
     """
 
-    queries: PositiveInt | None = None
+    queries: int | None = Field(default=None, gt=0, le=2**62)
     seconds: PositiveFloat | None = None
-    run_queries: PositiveInt | None = None
+    run_queries: int | None = Field(default=None, gt=0, le=2**62)
     sample_seconds: PositiveFloat | None = None
     stop_below: float | None = Field(default=None, gt=0.0, le=1.0)
 

@@ -178,3 +178,12 @@ class Decisions:
         answers = self._oracle.ballot(point, rows)
         self.left.index_add_(0, rows, torch.full_like(rows, -1))
         return succeeded(answers, self._y[rows], self._threat.goal)
+
+
+def grid_step(threat: ThreatModel) -> float:
+    """How far two levels of a feature lie apart; 0 where features aren't on a grid.
+
+    Points that are drawn nearer to each other than that are answered at the same few grid points, and their sides tell nothing.
+    """
+    levels = None if threat.constraints is None else threat.constraints.levels
+    return 0.0 if levels is None else (threat.box[1] - threat.box[0]) / (levels - 1)

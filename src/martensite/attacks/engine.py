@@ -17,9 +17,9 @@ from martensite.attacks.store import Store
 from martensite.attacks.survivors import succeeded
 from martensite.attacks.trace import Recorder, Trace
 from martensite.attacks.trust import warnings
-from martensite.attacks.tuning import Precision, settle
+from martensite.attacks.tuning import Pace, Precision, settle, within_memory
 from martensite.core.acts import Act, recorded
-from martensite.core.errors import DataError, ThreatError
+from martensite.core.errors import DataError, ModelError, ThreatError
 from martensite.core.events import Listener, silent
 from martensite.core.rng import streams
 from martensite.data.checks import check_inputs, check_labels
@@ -86,11 +86,18 @@ def attack(
             sample.
         AccessError: the model grants less than the attack needs.
         ThreatError: a norm, an eps or inputs of a shape that don't fit.
-        ModelError: a black box with a store; or the model's output on the clean inputs is not (n, K) finite logits. Where a model
+        ModelError: a surrogate of other classes or another box; a black box with a store; or the model's output on the clean
+            inputs is not (n, K) finite logits. Where a model
             that only answers queries leaves some of them unanswered, those samples are errors, and the rest goes on.
         UnreachableError: nobody answers there.
     """
     check_inputs(x, threat.box)
+    if surrogate is not None and (surrogate.classes != model.classes or tuple(surrogate.box) != tuple(model.box)):
+        raise ModelError(
+            f"the surrogate has {surrogate.classes} classes in the box {list(surrogate.box)}",
+            f"the model has {model.classes} in {list(model.box)}, and both must mean the same",
+            "map its classes and inputs to the model's",
+        )
     check_labels(y, len(x), model.classes)
     searched = model if surrogate is None else surrogate
     method.check(searched, threat)
@@ -98,8 +105,9 @@ def attack(
     method.check_shape(tuple(x.shape[1:]), threat)
     threat.check_clean(x)
     aim = _aim(y, target, threat, model.classes)
-    if indices is not None and tuple(indices.shape) != (len(x),):
-        raise DataError(f"indices has shape {tuple(indices.shape)}", f"({len(x)},) is needed: one index a sample")
+    if indices is not None and (tuple(indices.shape) != (len(x),) or indices.is_floating_point()):
+        found = f"indices has shape {tuple(indices.shape)} of {indices.dtype}"
+        raise DataError(found, f"({len(x)},) of whole numbers is needed: one index a sample")
     started, ledger = time.perf_counter(), Ledger(budget)
     clean = x.detach().to(model.device).contiguous()  # attacks view inputs as rows of numbers
     clean = clean if clean.dtype == torch.float64 else clean.float()
@@ -114,7 +122,9 @@ def attack(
         if store is not None:
             title = {"threat": threat.model_dump(mode="json"), "seed": seed, "trace": trace}
             kept = Store(store, searched, surrogate is None, budget, title)
-            pace = kept.settle({"batch_size": batch_size, "precision": precision, "n": len(clean)}, pace)
+            pace = kept.settle(batch_size, precision, clean, pace)
+            if not isinstance(batch_size, int):  # there may be less memory than when the run began
+                pace = Pace(within_memory(searched, clean, pace.batch_size), pace.precision)
         arbiter = Oracle(model)
         run = Run(clean, aim, threat, arbiter, ledger, pace.batch_size)
         ballots = run.ballots(method.jury.draws)
@@ -124,6 +134,7 @@ def attack(
         success |= ~correct & asked & (threat.goal == "untargeted")
         run.begin(correct, success, kept)
         kind = pace.precision
+        halved = False
         oracles = [Oracle(searched, surrogate is None, kind, ledger)]
         members = method.members(threat, model.classes)
         member: Attack | None = next(members)
@@ -136,6 +147,7 @@ def attack(
             if kind == "bfloat16" and exact:
                 oracles.append(Oracle(searched, surrogate is None, "float32", ledger))
             oracle = oracles[-1 if exact else 0]
+            halved |= not exact and searched.dtype == torch.float32
             oracle.recorder = Recorder() if trace and member.stepwise else None
             run.attack(member, oracle, rng, todo, listener, member is method)
             if oracle.recorder is not None:
@@ -173,7 +185,7 @@ def attack(
         seen=sum(oracle.seen for oracle in oracles),
         traces=tuple(traces),
         batch_size=pace.batch_size,
-        precision=kind,
+        precision="bfloat16" if halved else "float32",
     )
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.decisions import Decisions
+from martensite.attacks.decisions import Decisions, grid_step
 from martensite.attacks.linear import length, step_to_plane
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
@@ -52,7 +52,8 @@ class GeoDA(Attack):
 
     def perturb(self, oracle: Oracle, x: Tensor, y: Tensor, threat: ThreatModel, rng: Streams) -> Tensor:
         """x_t = x + the shortest step to the plane through x_{t-1} with normal w_t, stretched until it is adversarial."""
-        search, width = Decisions(oracle, x, y, threat, self.queries), threat.box[1] - threat.box[0]
+        search = Decisions(oracle, x, y, threat, self.queries)
+        sigma = max(self.sigma * (threat.box[1] - threat.box[0]), grid_step(threat))
         search.start(rng, self.starts)
         boundary, normal, bases = x.clone(), torch.zeros_like(x), self._bases(x)
         rows = search.rows()
@@ -65,7 +66,7 @@ class GeoDA(Attack):
             stream = rng.fork("normal", turn)[rows]
 
             def draw(count: int, stream: Streams = stream) -> Tensor:
-                noise = stream.normal((count, *x.shape[1:])).to(x) * (self.sigma * width)
+                noise = stream.normal((count, *x.shape[1:])).to(x) * sigma
                 return noise if bases is None else bases[0] @ noise @ bases[1]
 
             counts = torch.clamp(search.left[rows] - SEARCH, max=points)

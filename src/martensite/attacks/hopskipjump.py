@@ -12,7 +12,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import Tensor
 
 from martensite.attacks.attack import ATTACKS, Attack
-from martensite.attacks.decisions import Decisions
+from martensite.attacks.decisions import Decisions, grid_step
 from martensite.attacks.linear import length
 from martensite.attacks.oracle import Oracle
 from martensite.core.rng import Streams
@@ -61,6 +61,7 @@ class HopSkipJump(Attack):
             far = length(point - clean, threat.norm)
             reach = d ** (0.5 if threat.norm == "l2" else 1.0) * theta * far
             delta = reach if t > 1 else torch.full_like(far, 0.1 * (threat.box[1] - threat.box[0]))
+            delta = delta.clamp_min(grid_step(threat) * math.sqrt(d))
             counts = torch.clamp(search.left[rows] - LAST, max=min(int(self.samples * math.sqrt(t)), MOST))
 
             def draw(count: int, stream: Streams = stream, delta: Tensor = delta) -> Tensor:

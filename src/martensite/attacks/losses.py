@@ -41,11 +41,14 @@ def register_loss(name: str, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
 
     Args:
         name: Not yet taken.
-        loss: Logits (n, K) and labels (n,) to (n,) values, larger meaning closer to leaving the label; differentiable.
+        loss: Logits (n, K) and labels (n,) to (n,) values, larger meaning closer to leaving the label; differentiable. It may
+            write into the logits, which are a copy of its own.
 
     Raises:
-        ConfigError: the name is taken.
+        ConfigError: the name is taken or empty, or the loss is no function.
     """
+    if not name or not callable(loss):
+        raise ConfigError(f"the loss {name!r} is {loss!r}", "a loss is a function of logits and labels, under a name")
     if LOSSES.get(name, loss) is not loss:
         raise ConfigError(f"the loss {name!r} is taken", "a name means one loss", f"choose a name besides {', '.join(LOSSES)}")
     LOSSES[name] = loss
@@ -60,6 +63,13 @@ def ascend(name: str, y: Tensor, goal: str) -> Loss:
         goal: ``"untargeted"`` or ``"targeted"``; a targeted attack climbs the loss of leaving, negated, or one made for it.
     """
     loss, reach = LOSSES[name], REACHING.get(name)
+    if loss not in OURS:
+        # One that masks the label in place would otherwise decide what the search takes for broken.
+        own = loss
+
+        def loss(logits: Tensor, y: Tensor) -> Tensor:
+            return own(logits.clone(), y)
+
     if goal == "untargeted":
         return lambda logits: loss(logits, y)
     if reach is None:
@@ -129,4 +139,5 @@ def odds(logits: Tensor, y: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ce": ce, "dlr": dlr, "margin": margin, "logit": logit, "odds": odds}
+OURS = frozenset(LOSSES.values())
 REACHING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"dlr": dlr_reaching}

@@ -237,10 +237,7 @@ class Oracle:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
         gradient = self._mended(gradient)
         if self._fresh:
-            self._fresh = False
-            first = gradient[: len(self._clean)]  # of turns side by side, those of the first
-            self.flat += flat_gradients(first, loss(logits.detach())[: len(first)], self._clean)
-            self.seen += len(first)
+            self._look(gradient, loss(logits.detach()))
         if self.recorder is not None:
             self.recorder.note(self.about(rows), loss(logits.detach()))
         return check_logits(logits.detach(), len(x), self.model.classes), gradient.contiguous()
@@ -267,14 +264,25 @@ class Oracle:
             with self._passes.cast(len(x)):
                 logits = self._passes.show(self._shown(leaf, rows))
             logits = widened(logits)
-            values = functions(logits).sum(0)
+            each = functions(logits)
+            values = each.sum(0)
 
         def gradients() -> Iterator[Tensor]:
             for place in range(len(values)):
                 self.backwards += len(x)
-                yield self._mended(torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0])
+                gradient = self._mended(torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0])
+                if self._fresh:
+                    self._look(gradient, each[:, place].detach())
+                yield gradient
 
         return check_logits(logits.detach(), len(x), self.model.classes), gradients()
+
+    def _look(self, gradient: Tensor, loss: Tensor) -> None:
+        """Note which of the batch's first gradients (n, *d), of losses (n,), lead nowhere."""
+        self._fresh = False
+        first = slice(len(self._clean))  # of turns side by side, those of the first
+        self.flat += flat_gradients(gradient[first], loss[first], self._clean)
+        self.seen += len(gradient[first])
 
     def _mended(self, gradient: Tensor) -> Tensor:
         gradient, odd = mended(gradient)

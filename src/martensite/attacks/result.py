@@ -35,7 +35,7 @@ class AttackResult:
         seen: Samples whose first gradient was looked at.
         traces: Loss over steps of each search that climbs step by step, if that was asked for.
         batch_size: Samples a batch that the run began with.
-        precision: Of the search.
+        precision: ``"bfloat16"`` if any of the search ran in it, else ``"float32"``, which stands for the model's own.
     """
 
     adversarial: Tensor

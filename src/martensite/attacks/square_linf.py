@@ -13,7 +13,7 @@ from torch import Tensor
 from martensite.attacks.grid import Grid
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.square_lp import BLOCK, Schedule
+from martensite.attacks.square_lp import BLOCK, Limits, Schedule
 from martensite.attacks.survivors import Survivors
 from martensite.threat import ThreatModel
 
@@ -21,7 +21,9 @@ AHEAD = 10  # queries of one sample in one pass: 8 to 12 are the fastest of 4 to
 FULL = 16  # points from which on a pass on a CPU takes the same time a point
 
 
-def climb_linf(oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str, queries: int, share: Schedule) -> None:
+def climb_linf(
+    oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str, queries: int, share: Schedule, limits: Limits
+) -> None:
     """Start from stripes, then put squares somewhere and keep those that raise the loss.
 
     Args:
@@ -31,6 +33,7 @@ def climb_linf(oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str
         loss: Name of what to climb.
         queries: Forward passes on each sample.
         share: Query to the share of positions in its square.
+        limits: Query to the share of the clean margin, which the search carries, that a sample may have left to go on after it.
     """
     x = search.x
     shape, size, grid = x.shape[1:], x[0].numel(), Grid.of(x)
@@ -42,10 +45,14 @@ def climb_linf(oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str
     point, value, corners = search.drop(search.broken(logits), point, value, corners)
     query = 1
     while query < queries and len(search):
-        last = min(query + BLOCK, queries) if _ahead(oracle, len(search)) == 1 else queries
+        stop = min((limit for limit in limits if limit > query), default=queries)
+        last = min(query + BLOCK, stop) if _ahead(oracle, len(search)) == 1 else stop
         sides = [grid.sides(share(q)) for q in range(query, last)]
         point, value, corners = _follow(oracle, search, _Squares(search, grid, sides), threat, loss, point, value, corners)
         query = last
+        if query in limits:
+            hopeless = value < limits[query] * search.carried
+            point, value, corners = search.give_up(hopeless, point, value, corners)
     search.settle(point)
 
 

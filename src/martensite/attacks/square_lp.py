@@ -4,7 +4,7 @@ Andriushchenko, Croce, Flammarion and Hein 2020, arXiv:1912.00049, algorithm 3 a
 as in Croce and Hein 2021, "Mind the box", arXiv:2103.01208, sec. 4.3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -16,12 +16,15 @@ from martensite.attacks.survivors import Survivors
 from martensite.threat import ThreatModel
 
 Schedule = Callable[[int], float]
+Limits = Mapping[int, float]
 BLOCK = 32  # queries whose random draws are made at once
 TILES = 5  # the start has so many bumps along each side
 TINY = 1e-12
 
 
-def climb_lp(oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str, queries: int, share: Schedule) -> None:
+def climb_lp(
+    oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str, queries: int, share: Schedule, limits: Limits
+) -> None:
     """Each query empties one window and puts what it held, and what is left of eps, into another. Arguments: see `climb_linf`."""
     x = search.x
     shape, size, grid, power = x.shape[1:], x[0].numel(), Grid.of(x), 2.0 if threat.norm == "l2" else 1.0
@@ -69,6 +72,10 @@ def climb_lp(oracle: Oracle, search: Survivors, threat: ThreatModel, loss: str, 
         point, value, clean, delta, into, out_of, turned, signs = search.drop(
             broken, point, value, clean, delta, into, out_of, turned, signs
         )
+        if query in limits:
+            point, value, clean, delta, into, out_of, turned, signs = search.give_up(
+                value < limits[query] * search.carried, point, value, clean, delta, into, out_of, turned, signs
+            )
     search.settle(point)
 
 

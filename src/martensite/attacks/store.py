@@ -17,7 +17,7 @@ from martensite.attacks.budget import Budget
 from martensite.attacks.fingerprint import UnknownError, fingerprint
 from martensite.attacks.losses import LOSSES, REACHING
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.tuning import Pace
+from martensite.attacks.tuning import BATCH, DEVICE_BATCH, MOST, Pace
 from martensite.core.config import Config, canonical_json
 from martensite.core.errors import ModelError
 from martensite.core.files import sha256, write_bytes, write_json
@@ -61,16 +61,21 @@ class Store:
                 self._leave(f"the model holds {error}, of which nothing tells whether it computes the same")
         self._run = {**run, "model": model, "direct": direct}
 
-    def settle(self, asked: dict[str, object], pace: Pace) -> Pace:
-        """The pace of the run: where it is measured, the one that was kept when it began, so that it cuts the same batches again.
+    def settle(self, batch_size: int | str | None, precision: str, x: Tensor, pace: Pace) -> Pace:
+        """The pace of the run: where it was left open, the one that was kept when it began, so that it cuts the same batches.
 
         Args:
-            asked: What the caller asked for, and how many samples there are.
+            batch_size: What the caller asked for.
+            precision: Likewise.
+            x: (n, *d) inputs, on the model's device.
             pace: What would be chosen now.
         """
-        if self._run["model"] and "auto" in asked.values():
-            file = self.folder / f"{self._hash({**self._run, 'asked': asked})}.json"
-            if (kept := self._pace(file)) is None:
+        if self._run["model"] and (not isinstance(batch_size, int) or precision == "auto"):
+            inputs = [*x.shape, str(x.dtype), x.device.type, sha256(x.cpu().numpy().tobytes())]
+            file = self.folder / f"{self._hash({**self._run, 'asked': [batch_size, precision], 'inputs': inputs})}.json"
+            kept = self._pace(file)
+            # The usual size needs no note: it is chosen again, unless there is less memory by then.
+            if kept is None and ("auto" in (batch_size, precision) or pace.batch_size not in (BATCH, DEVICE_BATCH)):
                 write_json(file, pace._asdict())
             pace = kept or pace
         self._run["precision"] = pace.precision
@@ -80,9 +85,10 @@ class Store:
     def _pace(file: Path) -> Pace | None:
         try:
             kept = json.loads(file.read_text())
-            return Pace(int(kept["batch_size"]), kept["precision"])
+            pace = Pace(int(kept["batch_size"]), kept["precision"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        return pace if 1 <= pace.batch_size <= MOST and pace.precision in ("float32", "bfloat16") else None
 
     def name(self, method: Config, x: Tensor, aim: Tensor, keys: Tensor) -> Path | None:
         """The file of one batch: inputs (n, *d), classes (n,) and random streams (n,); None: it is not to be kept."""

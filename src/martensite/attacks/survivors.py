@@ -80,7 +80,15 @@ class Survivors:
             return point, *others
         self.found[self._places[broken]] = point[broken]
         self._oracle.claim(self._places[broken])
-        stay = ~self.leaving(broken)
+        return self._without(self.leaving(broken), point, *others)
+
+    def give_up(self, hopeless: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        """Let the survivors that the mask ``hopeless`` (m,) names leave unbroken, with ``point`` as their best; see `drop`."""
+        self.found[self._places[hopeless]] = point[hopeless]
+        return self._without(hopeless, point, *others)
+
+    def _without(self, leaving: Tensor, point: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        stay = ~leaving
         self.x, self.y, self.rng, self.carried = self.x[stay], self.y[stay], self.rng[stay], self.carried[stay]
         self._places = self._places[stay]
         self._oracle.places = self._places

@@ -22,6 +22,7 @@ Precision = Literal["float32", "bfloat16"]
 # again at the next: a pass over 250 MNIST images took 1.4 times as long as two over 125.
 BATCH, DEVICE_BATCH = 125, 1000
 CPU_BATCHES, GPU_BATCHES = (64, BATCH), (250, DEVICE_BATCH)
+MOST = 2**31 - 1
 GAIN = 0.9  # bfloat16 is taken if a pass takes less than this share of float32's time
 
 
@@ -44,8 +45,9 @@ def settle(model: Model, x: Tensor, batch_size: int | Literal["auto"] | None, pr
     Raises:
         ConfigError: a batch size below 1, or another word than these.
     """
-    if not (batch_size in (None, "auto") or (isinstance(batch_size, int) and batch_size >= 1)):
-        raise ConfigError(f"batch_size is {batch_size!r}", "a batch has at least one sample", 'e.g. 125, or "auto"')
+    number = batch_size if isinstance(batch_size, int) and not isinstance(batch_size, bool) else 0
+    if batch_size not in (None, "auto") and not 1 <= number <= MOST:
+        raise ConfigError(f"batch_size is {batch_size!r}", f"a batch has 1 to {MOST:,} samples", 'e.g. 125, or "auto"')
     if precision not in ("float32", "bfloat16", "auto"):
         raise ConfigError(f"precision is {precision!r}", "a search runs in float32 or bfloat16", 'or "auto": whichever is faster')
     if batch_size == "auto" or precision == "auto":
@@ -53,9 +55,13 @@ def settle(model: Model, x: Tensor, batch_size: int | Literal["auto"] | None, pr
         batch_size = fastest.batch_size if batch_size == "auto" else batch_size
         precision = fastest.precision if precision == "auto" else precision
     if batch_size is None:
-        usual = BATCH if x.device.type == "cpu" else DEVICE_BATCH
-        batch_size = usual if surely_fit(x, min(usual, len(x))) else min(usual, most_samples(model, x) or usual)
+        batch_size = within_memory(model, x, BATCH if x.device.type == "cpu" else DEVICE_BATCH)
     return Pace(batch_size, precision)
+
+
+def within_memory(model: Model, x: Tensor, batch: int) -> int:
+    """So many samples like x (n, *d), or as many of them as memory holds."""
+    return batch if surely_fit(x, min(batch, len(x))) else min(batch, most_samples(model, x) or batch)
 
 
 def tune(model: Model, x: Tensor) -> Pace:
