@@ -262,13 +262,23 @@ def test_attack_goes_on_and_says_how_it_went(here, call_json):
     assert first["batch_size"] in (64, 90)
 
 
-def test_attack_within_a_budget(here, call_json):
+def test_attack_within_a_budget(here, call, call_json):
     words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.02, "--attack", "square", "--samples", 30)
     short = call_json(*words, "--queries", 5).document
     assert short["forwards"] <= 30 * (2 + 5)
-    hurried = call_json(*words, "--set", "queries=1000000", "--seconds", 0.05).document
-    assert hurried["errors"] > 0
-    assert any("0.05 seconds" in message for message in hurried["messages"])
+    hurried = call_json(*words, "--set", "queries=1000000", "--seconds", 0.05)
+    assert hurried.document["errors"] > 0
+    assert any("0.05 seconds" in message for message in hurried.document["messages"])
+    said = call(*words, "--set", "queries=1000000", "--seconds", 0.05)
+    assert (hurried.code, said.code) == (3, 3)
+    assert f"not measured     {hurried.document['errors']} samples" in said.out
+
+
+def test_attack_knows_at_once_where_it_can_t_write(here, call):
+    words = ("attack", "baseline", "--data", "data.npz", "--eps", 0.02, "--attack", "square", "--set", "queries=1000000000")
+    for place in (("--out", "w.pth/a.st"), ("--store", "w.pth/work")):
+        result = call(*words, *place)
+        assert (result.code, "can't be written" in result.err) == (2, True)
 
 
 def test_constraints_are_kept_travel_in_the_bundle_and_stand_in_the_report(here, call, call_json):

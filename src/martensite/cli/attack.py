@@ -81,7 +81,7 @@ def command(
     ] = None,
     json: options.Json = False,
 ) -> int:
-    """Attack a model and say how much of its accuracy is left."""
+    """Attack a model and say how much of its accuracy is left. Exit code 3: some samples could not be measured."""
     import torch
     from safetensors.torch import save
 
@@ -91,7 +91,7 @@ def command(
     from martensite.cli.output import print_json, show_warnings
     from martensite.cli.progress import Display, show
     from martensite.cli.query_source import load_any
-    from martensite.core.files import write_bytes
+    from martensite.core.files import check_place, write_bytes
     from martensite.evaluation import Rate
 
     method = ATTACKS.build(options.parameters(attack, settings or []))
@@ -104,6 +104,11 @@ def command(
     if target is not None:
         inputs, threat = _towards(target, inputs), threat.model_copy(update={"goal": "targeted"})
         aim = torch.full((len(inputs),), target)
+    elif threat.goal == "targeted":
+        raise ConfigError("the bundle's threat model is targeted", "the class to reach is stated", "give --target CLASS")
+    for place in (out, None if store is None else store / "batch"):
+        if place is not None:
+            check_place(place)
     makers = [load_model(source, None, inputs, trust_code=trust_code).model for source in surrogate or []]
     with Display(quiet=json) as display:
         if makers:
@@ -114,6 +119,7 @@ def command(
         tensors = {"adversarial": result.adversarial, "success": result.success, "distance": result.distance}
         write_bytes(out, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
     clean, robust = Rate.of(int(result.correct.sum()), len(inputs)), Rate.of(int(result.robust.sum()), len(inputs))
+    unmeasured = int(result.error.sum())
     goal = "" if target is None else f" towards class {target}"
     figures = {
         "attack": method.model_dump(mode="json"),
@@ -121,7 +127,7 @@ def command(
         "data": inputs.digest,
         "clean_accuracy": clean.model_dump(mode="json"),
         "robust_accuracy": robust.model_dump(mode="json"),
-        "errors": int(result.error.sum()),
+        "errors": unmeasured,
         "rejected": result.rejected,
         "messages": list(result.messages),
         "warnings": list(result.warnings),
@@ -138,8 +144,13 @@ def command(
     else:
         show(f"clean accuracy   {clean}\nrobust accuracy  {robust}   under {method.kind}{goal}, {threat}, n = {len(inputs)}")
         show(f"{result.forwards:,} forward and {result.backwards:,} backward passes in {result.seconds:.1f} s")
+        if unmeasured:
+            best = Rate.of(robust.count + unmeasured, len(inputs))
+            show(f"not measured     {unmeasured} samples, neither robust nor broken: with all of them it would be {best}")
+        if result.rejected:
+            show(f"rejected         {result.rejected} candidates outside ball or box: a fault of the attack")
         show_warnings((*result.messages, *result.warnings))
-    return 0
+    return 3 if unmeasured or result.rejected else 0
 
 
 def _number(batch_size: str | None) -> Any:
