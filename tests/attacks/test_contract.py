@@ -43,7 +43,7 @@ CHEAP = {
     "jsma": {},
     "ead": {"steps": 5, "search_steps": 2, "c": 10.0},
     "fab": {"steps": 5},
-    "adaptive": {"steps": 4, "probe": 10},
+    "adaptive": {"steps": 4, "probe": 10, "queries": 40},
     "autoattack": {"steps": 4, "queries": 10, "targets": 2},
     "square": {"queries": 20},
     "sparse_rs": {"queries": 30},
@@ -70,7 +70,7 @@ THOROUGH = {
     "cw": {"steps": 200},
     "ead": {"steps": 200, "search_steps": 5},
     "autoattack": {"steps": 50, "queries": 50, "targets": 1},
-    "adaptive": {"probe": 50},
+    "adaptive": {"probe": 50, "queries": 500},
 }
 # On a linear model, with the defaults or those settings: the least share of the optimal gain (bounded), or of the found distance
 # that the shortest one is (minimum norm, by gradients or by decisions). Linf is decided feature by feature, so a bounded attack's
