@@ -110,16 +110,16 @@ def madry(options: argparse.Namespace) -> Figures:
     """
     found: Figures = {}
     for seed in seeds_of(options):
-        start = (
-            mt.build(options.network, SHAPE, 10, seed=seed) if options.start is None else mt.load_bundle(options.start)
-        ).to(options.device)
+        fresh = options.start is None
+        start = mt.build(options.network, SHAPE, 10, seed=seed) if fresh else mt.load_bundle(options.start)
         method = mt.attacks.PGD(steps=options.steps)
         trades = mt.objectives.TRADES(beta=options.beta, attack=method)
         objective = trades if options.trades else mt.objectives.PGDAT(mix=0.0, attack=method)
         found[f"seed {seed}"] = hardened(
-            options, start, objective, seed, f"seed {seed}, {options.network}, {objective.kind}",
-            ramp=Ramp(until=0.4, steps_from=0.3) if options.start is None else None, average=EMA(decay=0.999), guards=None, validate_every=options.validate_every,
-            precision="bfloat16", attack_precision="bfloat16", channels_last=True, save=True,
+            options, start.to(options.device), objective, seed, f"seed {seed}, {options.network}, {objective.kind}",
+            ramp=Ramp(until=0.4, steps_from=0.3) if fresh else None, average=EMA(decay=0.999), guards=None,
+            validate_every=options.validate_every, precision="bfloat16", attack_precision="bfloat16", channels_last=True,
+            save=True,
         )  # fmt: skip
     return found
 
