@@ -90,7 +90,7 @@ CASES = {
     "radius out of reach": ("certify hard --radius 3 --n 1000", ["radius is 3"]),
     # the threat model
     "no eps": ("attack baseline", ["no --eps was given", "--eps 8/255"]),
-    "batch size 0": ("attack hard --batch-size 0", ["batch_size is 0", "at least one"]),
+    "batch size 0": ("attack hard --batch-size 0", ["batch_size is 0", "1 to 2,147,483,647 samples"]),
     "batch size that is none": ("attack hard --batch-size few", ["--batch-size few", "a number of samples, or auto"]),
     "unknown precision": ("attack hard --precision half", ["precision is 'half'", "float32 or bfloat16"]),
     "target that is no class": ("attack hard --target 7", ["--target 7", "3 classes"]),

@@ -5,6 +5,7 @@
     │   ├── ConfigError             an unknown key or name, a value out of range
     │   ├── DataError               NaN, outside the box, a label out of range, an unreadable dataset
     │   ├── ModelError              a wrong output shape, NaN logits, an unknown architecture
+    │   │   ├── NonFiniteError      NaN or infinities for an answer: what a training that diverged leaves behind
     │   │   ├── QueryError          a query that got no answer: of these samples nobody knows
     │   │   └── UnreachableError    nobody is there to answer anything
     │   ├── ThreatError             an eps or norm that makes no sense for this input or attack
