@@ -87,17 +87,13 @@ def attack(
         AccessError: the model grants less than the attack needs.
         ThreatError: a norm, an eps or inputs of a shape that don't fit.
         ModelError: a surrogate of other classes or another box; a black box with a store; or the model's output on the clean
-            inputs is not (n, K) finite logits. Where a model
-            that only answers queries leaves some of them unanswered, those samples are errors, and the rest goes on.
+            inputs is not (n, K) finite logits. Where a model that only answers queries leaves some of them unanswered, those
+            samples are errors, and the rest goes on.
         UnreachableError: nobody answers there.
     """
     check_inputs(x, threat.box)
-    if surrogate is not None and (surrogate.classes != model.classes or tuple(surrogate.box) != tuple(model.box)):
-        raise ModelError(
-            f"the surrogate has {surrogate.classes} classes in the box {list(surrogate.box)}",
-            f"the model has {model.classes} in {list(model.box)}, and both must mean the same",
-            "map its classes and inputs to the model's",
-        )
+    if surrogate is not None:
+        check_surrogate(surrogate, model, "the surrogate")
     check_labels(y, len(x), model.classes)
     searched = model if surrogate is None else surrogate
     method.check(searched, threat)
@@ -187,6 +183,20 @@ def attack(
         batch_size=pace.batch_size,
         precision="bfloat16" if halved else "float32",
     )
+
+
+def check_surrogate(surrogate: Model, model: Model, name: str) -> None:
+    """Refuse a surrogate, called ``name``, of other classes or another box than the model's that is attacked through it.
+
+    Raises:
+        ModelError: see above.
+    """
+    if surrogate.classes != model.classes or tuple(surrogate.box) != tuple(model.box):
+        raise ModelError(
+            f"{name} has {surrogate.classes} classes in the box {list(surrogate.box)}",
+            f"the target has {model.classes} in {list(model.box)}, and both must mean the same",
+            "map its classes and inputs to the target's",
+        )
 
 
 def _following(members: Generator[Attack, float, None], share: float) -> Attack | None:

@@ -11,7 +11,7 @@ from martensite.models.access import Model
 SHARE = 0.5  # of the memory that is free, what one batch may fill: attacks keep points, gradients and candidates beside a pass
 MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 COPIES = 16  # float32 copies of the input that an attack is taken to hold
-# Numbers that a pass is taken to keep for each feature of an input, at most: of a WideResNet-28-10 they are some 2,300.
+# Numbers that a pass and its gradients are taken to hold for each feature of an input, at most: of a WideResNet-28-10, 3,010.
 KEPT, LEAST = 4096, 2**20  # and bytes a sample, at least
 MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")  # of torch's allocators, where they raise RuntimeError
 

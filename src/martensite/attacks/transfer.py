@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from martensite.attacks.attack import Attack
-from martensite.attacks.engine import attack
+from martensite.attacks.engine import attack, check_surrogate
 from martensite.attacks.result import AttackResult
 from martensite.core.errors import ModelError
 from martensite.models.access import Access, Model
@@ -54,12 +54,7 @@ def transfer(
     if not surrogates:
         raise ModelError("no surrogate was given", "adversarials are made on surrogate models", "give at least one")
     for place, model in enumerate(surrogates):
-        if model.classes != target.classes or tuple(model.box) != tuple(target.box):
-            raise ModelError(
-                f"surrogate {place} has {model.classes} classes in the box {list(model.box)}",
-                f"the target has {target.classes} in {list(target.box)}, and both must mean the same",
-                "map its classes and inputs to the target's",
-            )
+        check_surrogate(model, target, f"surrogate {place}")
     return attack(method, target, x, y, threat, target=aim, surrogate=LogitMean(surrogates), **options)
 
 
