@@ -225,8 +225,6 @@ def test_a_killed_sweep_ends_the_same(start, data, validation, threat, plan, tmp
     whole = sweep(plan, start, data, threat, tmp_path / "whole", validation)
     with pytest.raises(Killed):
         sweep(plan, start, data, threat, tmp_path / "cut", validation, listener=listener)
-    (tmp_path / "cut" / "points" / ".rung-9.json.x.tmp").parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "cut" / "points" / ".rung-9.json.x.tmp").write_text("half")
     again = sweep(plan, start, data, threat, tmp_path / "cut", validation)
     timeless = [one.model_copy(update={"seconds": 0.0}) for one in whole.outcomes]
     assert timeless == [one.model_copy(update={"seconds": 0.0}) for one in again.outcomes]
@@ -234,6 +232,20 @@ def test_a_killed_sweep_ends_the_same(start, data, validation, threat, plan, tmp
     assert tools.same(tools.weights(whole.model), tools.weights(again.model))
     left = {path.name for path in (tmp_path / "cut").rglob("*") if path.is_file()}
     assert not any("checkpoint" in name or name.endswith(".tmp") for name in left)
+
+
+def test_what_a_kill_left_beside_finished_work_is_cleared_away(finished, start, data, validation, tmp_path):
+    plan, folder = finished
+    mine = tmp_path / "s"
+    shutil.copytree(folder, mine)
+    before = {path.relative_to(mine) for path in mine.rglob("*")}
+    (mine / "points/01/.rung-0.json.x.tmp").write_text("half")
+    (mine / "points/00/checkpoint-0.safetensors").write_bytes(b"killed after the outcome was written")
+    for staged in (".model.a1.tmp", ".model.a1.old"):  # of the bundle that the command writes at the end
+        (mine / staged).mkdir()
+        (mine / staged / "model.safetensors").write_bytes(b"half")
+    sweep(plan, start, data, ThreatModel(eps=0.08), mine, validation)
+    assert {path.relative_to(mine) for path in mine.rglob("*")} == before
 
 
 def test_a_finished_sweep_is_read_and_not_repeated(start, data, validation, threat, plan, tmp_path):

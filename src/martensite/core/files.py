@@ -120,6 +120,12 @@ def _swap(staging: Path, path: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
+def clear_litter(folder: Path) -> None:
+    """Remove what a kill -9 left of unfinished writes right in a folder. Nobody else may be writing there."""
+    for litter in [*folder.glob(".*.tmp"), *folder.glob(".*.old")]:
+        shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+
+
 def sha256(content: bytes) -> str:
     """``"sha256:<hex>"`` of the bytes."""
     return "sha256:" + hashlib.sha256(content).hexdigest()

@@ -17,7 +17,7 @@ from typing import IO, TypeVar
 
 from martensite.core.config import Config
 from martensite.core.errors import ArtifactError, ConfigError, RunError, StorageError
-from martensite.core.files import whole_folder, write_json
+from martensite.core.files import clear_litter, whole_folder, write_json
 from martensite.pipeline.config import Pipeline
 
 C = TypeVar("C", bound=Config)
@@ -25,7 +25,6 @@ C = TypeVar("C", bound=Config)
 FORMAT = "martensite-run-1"
 # What a stage leaves beside its folder: without it the stage isn't finished.
 AT_TOP = {"bundle": ("model",), "report": ("report.json", "report.html")}
-LITTER = (".*.tmp", ".*.old")  # what a kill -9 leaves of an unfinished write
 
 
 class RunDirectory:
@@ -90,8 +89,7 @@ def opened(path: Path, pipeline: Pipeline, stages: tuple[str, ...]) -> Iterator[
             document = {"format": FORMAT, "digest": pipeline.digest, "pipeline": pipeline.model_dump(mode="json")}
             write_json(path / "run.json", document)
         for folder in (path, path / "stages", path / "work"):
-            for litter in [entry for pattern in LITTER for entry in folder.glob(pattern)]:
-                shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+            clear_litter(folder)
         yield RunDirectory(path, stages)
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from martensite.core.errors import ArtifactError, ConfigError, RunError, StorageError
-from martensite.core.files import sha256, write_bytes, write_json
+from martensite.core.files import clear_litter, sha256, write_bytes, write_json
 from martensite.training.sweep.outcome import Outcome
 
 FORMAT = "martensite-sweep-2"  # 1 kept no digests of weights
@@ -74,6 +74,15 @@ class SweepDirectory:
         write_json(folder / f"rung-{rung}.json", {"weights": sha256(content), "outcome": outcome.model_dump(mode="json")})
         self.checkpoint(point, rung).unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Remove what a kill -9 left: unfinished writes, and a checkpoint whose rung was finished the moment before."""
+        points = sorted((self.path / "points").glob("*"))
+        for folder in (self.path, *points):
+            clear_litter(folder)
+        for checkpoint in [file for point in points for file in point.glob("checkpoint-*.safetensors")]:
+            if checkpoint.with_name(f"rung-{checkpoint.stem.removeprefix('checkpoint-')}.json").exists():
+                checkpoint.unlink()
+
     def _point(self, point: int) -> Path:
         return self.path / "points" / f"{point:02d}"
 
@@ -104,9 +113,9 @@ def opened(path: Path, title: dict[str, Any]) -> Iterator[SweepDirectory]:
             raise RunError(f"{path} is in use", "another process is working on this sweep", remedy) from None
         if not (path / "sweep.json").exists():
             write_json(path / "sweep.json", {"format": FORMAT, **title})
-        for litter in path.rglob(".*.tmp"):  # what a kill -9 leaves of an unfinished write
-            litter.unlink(missing_ok=True)
-        yield SweepDirectory(path)
+        directory = SweepDirectory(path)
+        directory.tidy()
+        yield directory
 
 
 def check_place(path: Path, title: dict[str, Any]) -> None:
