@@ -39,13 +39,13 @@ def test_entries_that_are_no_numbers_are_mended_and_counted():
     slopes = torch.tensor([[-1.0, 1.0, -1.0, 0.0], [-1.0, 1.0, -1.0, 0.0], [-1.0, 1.0, -math.exp(-0.5), 0.0]])
     _, gradient = oracle.gradient(x, lambda logits: logits[:, 1] - logits[:, 0])
     torch.testing.assert_close(gradient, slopes)
-    assert oracle.odd == 3
+    assert oracle.slopes.odd == 3
     _, gradients = oracle.jacobian(x, lambda logits: logits[:, 1:] - logits[:, :1])
     torch.testing.assert_close(next(gradients), slopes)
-    assert oracle.odd == 6
+    assert oracle.slopes.odd == 6
     _, gradient = oracle.gradient(x[:1], lambda logits: logits[:, 0] - logits[:, 0].detach())
     assert gradient[0].tolist() == [1.0, -1.0, 0.0, 0.0]
-    assert oracle.odd == 7
+    assert oracle.slopes.odd == 7
     large = torch.full((2, 4), 3e38)  # their sum overflows, and all is well
     assert torch.equal(mended(large)[0], large)
     assert mended(large)[1] == 0

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from martensite.attacks.account import Account
 from martensite.attacks.budget import Budget, Ledger
-from martensite.attacks.finite import mended
 from martensite.attacks.half import through_half
 from martensite.attacks.losses import Loss
 from martensite.attacks.passes import Passes, widened
-from martensite.attacks.slopes import flat_gradients
+from martensite.attacks.slopes import Slopes
 from martensite.attacks.trace import Recorder
 from martensite.core.errors import AccessError
 from martensite.models.access import Access, Model
 from martensite.models.classifier import check_logits
+from martensite.models.windows import Known, known
 from martensite.threat import Repair
 
 
@@ -37,15 +37,14 @@ class Oracle:
     Attributes:
         forwards: Forward passes so far, times samples.
         backwards: Backward passes so far, times samples.
-        discarded: Passes of either kind, times samples, that were made ahead of need and taken back (see `withdraw`); they are in
-            no other count.
+        discarded: Passes of either kind, times samples, that were made ahead of need and taken back (see `withdraw`), or for the
+            activations of points (see `known`); they are in no other count.
         account: What is spent on each sample of the batch that `begin` started.
         places: (m,) the samples of the batch that questions are about; None: all of them.
         found: (n, *d) the best points so far, should the budget end the search.
         claimed: (n,) bool: samples whose search ended in what it took for a success.
-        flat: Samples whose first gradient in a batch was zero, or next to it: see `slopes.flat_gradients`.
-        seen: Samples whose first gradient in a batch was looked at.
-        odd: Gradients, one a sample and pass, that held NaN or infinities: see `finite.mended`.
+        slopes: What the gradients are like.
+        passes: How points go through the model.
         recorder: Notes the loss of every gradient that is asked for; None: nobody does.
     """
 
@@ -57,9 +56,9 @@ class Oracle:
         ledger: Ledger | None = None,
     ) -> None:
         self.model, self.until_broken = model, until_broken
-        self._passes, self._ledger = Passes(model, precision), ledger or Ledger()
+        self.passes, self._ledger = Passes(model, precision), ledger or Ledger()
         self.forwards = self.backwards = self.discarded = 0
-        self.flat = self.seen = self.odd = 0
+        self.slopes = Slopes()
         self.recorder: Recorder | None = None
         self.begin(torch.zeros(0, device=model.device))
 
@@ -83,7 +82,7 @@ class Oracle:
         self._clean, self._repair, self._room = x, repair, room
         self._group: Tensor | None = None
         self.account = Account(self._ledger, len(x), x.device, queries, seconds)
-        self._fresh = len(x) > 0
+        self.slopes.begin(x)
         self.claimed = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         self.places: Tensor | None = None
         self.found = x
@@ -118,16 +117,6 @@ class Oracle:
         if self._group is None:
             return about
         return self._group if about is None else self._group[about]
-
-    @property
-    def first(self) -> Tensor | None:
-        """(n, K) what the model answered to the very first question; None before it."""
-        return self._passes.first
-
-    @property
-    def fits(self) -> int | None:
-        """How many points fit in memory at once without a gradient, once some did not; None: all have."""
-        return self._passes.fits
 
     @property
     def spare(self) -> int:
@@ -177,8 +166,22 @@ class Oracle:
         if self.model.access < Access.SCORES:
             raise AccessError("scores were asked of a model that grants decisions", "it answers with labels only", "use `labels`")
         self._count(len(x), rows)
-        with self._passes.cast(len(x)):
-            return widened(self._passes.answers(self.admissible(x, rows)))
+        with self.passes.cast(len(x)):
+            return widened(self.passes.answers(self.admissible(x, rows)))
+
+    def known(self, x: Tensor, sides: tuple[int, int]) -> Known | None:
+        """Points x (m, *d) that were answered about, for `near` to answer what a window of these sides changes in the answer.
+
+        None where whole passes are as good, under constraints, and in bfloat16.
+        """
+        found = None if self._repair is not None or self.passes.halved else known(self.model, x, sides)
+        self.discarded += 0 if found is None else 2 * len(x)
+        return found
+
+    def near(self, about: Known, rows: Tensor, places: Tensor, sides: tuple[int, int], values: Tensor, samples: Tensor) -> Tensor:
+        """As `logits`, of known points with a window changed: see `Known.logits`; ``samples`` (k,) are those that they are of."""
+        self._count(len(rows), samples)
+        return widened(check_logits(about.logits(rows, places, sides, values), len(rows), self.model.classes))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """The class (n,) int64 that the model decides for, whatever access it grants.
@@ -190,7 +193,7 @@ class Oracle:
             rows: As in `logits`; or (n,) the sample that each point of x is about, as often as that may be.
         """
         self._count(len(x), rows)
-        return self._passes.answers(self.admissible(x, rows)).argmax(1)
+        return self.passes.answers(self.admissible(x, rows)).argmax(1)
 
     def ballot(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Logits (n, K), or decisions one-hot where the model grants no more: for the judge, and for whoever takes what there is.
@@ -198,7 +201,7 @@ class Oracle:
         In the model's own precision. Arguments as in `logits`.
         """
         self._count(len(x), rows)
-        return widened(self._passes.answers(self.admissible(x, rows)))
+        return widened(self.passes.answers(self.admissible(x, rows)))
 
     def gradient(
         self,
@@ -227,17 +230,17 @@ class Oracle:
             leaf = x.detach().requires_grad_(True)
             shown = self._shown(leaf if through is None else through(leaf), rows)
             shown = shown if view is None else view(shown)
-            with self._passes.cast(len(x)):
-                logits = self._passes.show(shown)
+            with self.passes.cast(len(x)):
+                logits = self.passes.show(shown)
             logits = widened(logits)
             # Samples don't interact in evaluation mode, so the gradient of the sum holds every sample's own.
-            if self._passes.dtype == torch.float16:
+            if self.passes.dtype == torch.float16:
                 gradient = through_half(loss, logits, leaf)
             else:
                 (gradient,) = torch.autograd.grad(loss(logits).sum(), leaf)
-        gradient = self._mended(gradient)
-        if self._fresh:
-            self._look(gradient, loss(logits.detach()))
+        gradient = self.slopes.mend(gradient)
+        if self.slopes.fresh:
+            self.slopes.look(gradient, loss(logits.detach()))
         if self.recorder is not None:
             self.recorder.note(self.about(rows), loss(logits.detach()))
         return check_logits(logits.detach(), len(x), self.model.classes), gradient.contiguous()
@@ -261,8 +264,8 @@ class Oracle:
         self._count(len(x), rows)
         with torch.enable_grad():
             leaf = x.detach().requires_grad_(True)
-            with self._passes.cast(len(x)):
-                logits = self._passes.show(self._shown(leaf, rows))
+            with self.passes.cast(len(x)):
+                logits = self.passes.show(self._shown(leaf, rows))
             logits = widened(logits)
             each = functions(logits)
             values = each.sum(0)
@@ -270,24 +273,12 @@ class Oracle:
         def gradients() -> Iterator[Tensor]:
             for place in range(len(values)):
                 self.backwards += len(x)
-                gradient = self._mended(torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0])
-                if self._fresh:
-                    self._look(gradient, each[:, place].detach())
+                gradient = self.slopes.mend(torch.autograd.grad(values[place], leaf, retain_graph=place + 1 < len(values))[0])
+                if self.slopes.fresh:
+                    self.slopes.look(gradient, each[:, place].detach())
                 yield gradient
 
         return check_logits(logits.detach(), len(x), self.model.classes), gradients()
-
-    def _look(self, gradient: Tensor, loss: Tensor) -> None:
-        """Note which of the batch's first gradients (n, *d), of losses (n,), lead nowhere."""
-        self._fresh = False
-        first = slice(len(self._clean))  # of turns side by side, those of the first
-        self.flat += flat_gradients(gradient[first], loss[first], self._clean)
-        self.seen += len(gradient[first])
-
-    def _mended(self, gradient: Tensor) -> Tensor:
-        gradient, odd = mended(gradient)
-        self.odd += odd
-        return gradient
 
     def _shown(self, x: Tensor, rows: Tensor | None) -> Tensor:
         return x if self._repair is None else self._repair.through(x, self._origins(len(x), rows))

@@ -21,20 +21,21 @@ class Passes:
         precision: ``"bfloat16"`` casts what torch's autocast does, in `cast`.
 
     Attributes:
+        halved: Whether searches run in bfloat16.
         first: (n, K) what the model answered first, unchecked; None: it has not been asked.
         fits: Points that fit in memory at once without a gradient, once some did not; None: all have.
     """
 
     def __init__(self, model: Model, precision: Literal["float32", "bfloat16"]) -> None:
         self.model, self.dtype = model, model.dtype
-        self._device_type, self._half = model.device.type, precision == "bfloat16"
-        self._channels_last = self._half
+        self._device_type, self.halved = model.device.type, precision == "bfloat16"
+        self._channels_last = self.halved
         self.fits: int | None = None
         self.first: Tensor | None = None
 
     def cast(self, n: int) -> torch.autocast:
         """The context in which a pass of n samples runs."""
-        return torch.autocast(self._device_type, torch.bfloat16, enabled=self._half and n >= FEWEST)
+        return torch.autocast(self._device_type, torch.bfloat16, enabled=self.halved and n >= FEWEST)
 
     def show(self, x: Tensor) -> Tensor:
         """The model's answer to a copy: a module that works in place (x -= mean, an in-place ReLU) must not reach x.

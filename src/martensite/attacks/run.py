@@ -66,7 +66,7 @@ class Run:
             first = start % n
             part = self.clean[first : first + self.batch]
             answers.append(self._answers(part))
-            self.batch = min(self.batch, self.arbiter.fits or self.batch)
+            self.batch = min(self.batch, self.arbiter.passes.fits or self.batch)
             start += len(part)
         found = torch.cat(answers).view(draws, n, -1)
         self.unanswered = found.isnan().flatten(2).any(2).any(0)

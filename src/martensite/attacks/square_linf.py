@@ -14,6 +14,8 @@ from martensite.attacks.grid import Grid
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.square_lp import BLOCK, Limits, Schedule
+from martensite.attacks.square_windows import follow_windows
+from martensite.attacks.squares import Squares
 from martensite.attacks.survivors import Survivors
 from martensite.threat import ThreatModel
 
@@ -43,55 +45,30 @@ def climb_linf(
     logits = oracle.logits(point)
     value = ascend(loss, search.y, threat.goal)(logits)
     point, value, corners = search.drop(search.broken(logits), point, value, corners)
-    query = 1
+    query, known, tried = 1, None, None
     while query < queries and len(search):
-        stop = min((limit for limit in limits if limit > query), default=queries)
-        last = min(query + BLOCK, stop) if _ahead(oracle, len(search)) == 1 else stop
-        sides = [grid.sides(share(q)) for q in range(query, last)]
-        point, value, corners = _follow(oracle, search, _Squares(search, grid, sides), threat, loss, point, value, corners)
+        stop, many = min((limit for limit in limits if limit > query), default=queries), _ahead(oracle, len(search)) == 1
+        last = min(query + BLOCK, stop) if many else stop
+        squares = Squares(search, grid, [grid.sides(share(q)) for q in range(query, last)])
+        if not many:
+            known = None
+        elif known is None and squares.sides[0] != tried:
+            known, tried = oracle.known(point, squares.sides[0]), squares.sides[0]
+        if known is None:
+            point, value, corners = _follow(oracle, search, squares, threat, loss, point, value, corners)
+        else:
+            point, value, corners = follow_windows(oracle, search, squares, known, threat, loss, point, value, corners)
         query = last
         if query in limits:
-            hopeless = value < limits[query] * search.carried
+            hopeless, known, tried = value < limits[query] * search.carried, None, None
             point, value, corners = search.give_up(hopeless, point, value, corners)
     search.settle(point)
-
-
-class _Squares:
-    """Squares drawn for each survivor, in the order of its queries.
-
-    Attributes:
-        count: How many for each.
-        place: int64 (m, count) how far each lies behind the first one of its size.
-        upper: bool (m, count, channels) which corner of the ball each takes.
-    """
-
-    def __init__(self, search: Survivors, grid: Grid, sides: list[tuple[int, int]]) -> None:
-        draws, device = search.rng.uniform((len(sides), 2 + grid.channels)), search.x.device
-        tall, wide = torch.tensor(sides, device=device).unbind(1)
-        self.count, self.place, self.upper = len(sides), grid.corner(draws[..., :2], tall, wide), draws[..., 2:] < 0.5
-        sizes = list(dict.fromkeys(sides))  # the largest first
-        self._size = torch.tensor([sizes.index(side) for side in sides], device=device)
-        self._windows = [grid.window(*side, device) for side in sizes]
-
-    def at(self, turns: Tensor) -> tuple[Tensor, Tensor]:
-        """Where the values of each survivor's squares with the numbers ``turns`` (m, k) lie, and which corner they take.
-
-        Returns int64 (m, k, channels, area) places in the flattened input, and bool (m, k, channels, 1), True for the upper one.
-        Among squares of several sizes the smaller ones name their first values as often as fills their area.
-        """
-        size = self._size[turns]
-        first, last = (int(extreme) for extreme in size.aminmax())
-        windows = self._windows[first]
-        if last > first:
-            windows = torch.stack([_padded(window, windows.shape[1]) for window in self._windows[first : last + 1]])[size - first]
-        where = self.place.gather(1, turns)[..., None, None] + windows
-        return where, self.upper.gather(1, turns[..., None].expand(-1, -1, self.upper.shape[2]))[..., None]
 
 
 def _follow(
     oracle: Oracle,
     search: Survivors,
-    squares: _Squares,
+    squares: Squares,
     threat: ThreatModel,
     loss: str,
     point: Tensor,
@@ -132,8 +109,3 @@ def _ahead(oracle: Oracle, m: int) -> int:
     """How many queries of each of m samples to ask in one pass."""
     rows = min(oracle.spare, FULL) if oracle.model.device.type == "cpu" else oracle.spare
     return max(min(rows // m, AHEAD), 1)
-
-
-def _padded(window: Tensor, area: int) -> Tensor:
-    """A window (channels, less) that names its first value again and again, (channels, area)."""
-    return torch.cat([window, window[:, :1].expand(-1, area - window.shape[1])], dim=1)

@@ -124,7 +124,8 @@ class Store:
         forwards, backwards, discarded, flat, seen, odd = kept["passes"].tolist()
         oracle.forwards, oracle.backwards = oracle.forwards + forwards, oracle.backwards + backwards
         oracle.discarded += discarded
-        oracle.flat, oracle.seen, oracle.odd = oracle.flat + flat, oracle.seen + seen, oracle.odd + odd
+        slopes = oracle.slopes
+        slopes.flat, slopes.seen, slopes.odd = slopes.flat + flat, slopes.seen + seen, slopes.odd + odd
         if oracle.recorder is not None:
             oracle.recorder.replay(kept["trace"])
         return kept["candidate"].to(account.spent.device)
@@ -140,7 +141,7 @@ class Store:
 
 def counts(oracle: Oracle) -> tuple[int, ...]:
     """What an oracle has counted: passes forwards, backwards, discarded; gradients that were flat, looked at, not finite."""
-    return oracle.forwards, oracle.backwards, oracle.discarded, oracle.flat, oracle.seen, oracle.odd
+    return oracle.forwards, oracle.backwards, oracle.discarded, oracle.slopes.flat, oracle.slopes.seen, oracle.slopes.odd
 
 
 def _texts(settings: object) -> set[str]:

@@ -28,7 +28,7 @@ def warnings(method: Attack, logits: Tensor | None, oracles: Sequence[Oracle]) -
     found = []
     if method.needs >= Access.GRADIENTS and logits is not None and probabilities(logits):
         found.append(PROBABILITIES)
-    flat, seen, odd = (sum(getattr(oracle, name) for oracle in oracles) for name in ("flat", "seen", "odd"))
+    flat, seen, odd = (sum(getattr(oracle.slopes, name) for oracle in oracles) for name in ("flat", "seen", "odd"))
     if odd:
         found.append(
             f"{method.kind}: {odd:,} gradients, one a sample and step, held NaN or infinite entries, which were taken for 0 and "

@@ -1,0 +1,147 @@
+"""Logits of points that differ from known ones in a window, for the price of what the window reaches.
+
+A convolution's output depends on a few inputs around it; so where a model begins with convolutions and pooling, a small window
+of the input changes small windows of their outputs, and the rest is as it was. The activations of the known points are kept,
+channels last, so that a position is a run of memory; a window is written into them, read with what lies around, and taken back.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from math import prod
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from martensite.models.access import Model
+from martensite.models.window_layers import Opening, Sides, opening
+
+MOST_BYTES = 2**28  # of kept activations
+SLOWER = 2.5  # a multiplication in a window takes so many times as long: matrices are smaller, and more memory is moved
+WORTH = 0.8  # of a whole pass's time, by that reckoning; what is above it isn't worth the trouble
+AGREE = 1e-4  # of the largest logit: sums are made in another order
+
+
+class Known:
+    """Points whose activations are kept.
+
+    Args:
+        opening: The model.
+        x: (m, C, H, W) the points.
+
+    Attributes:
+        activations: (m, *) padded input of each layer, and output of the last; to be indexed alike where points leave.
+    """
+
+    def __init__(self, opening: Opening, x: Tensor) -> None:
+        self._opening, now = opening, opening.enter(x)
+        self.activations: list[Tensor] = []
+        for layer in opening.layers:
+            (tall, wide), fill = layer.padding, layer.fill
+            self.activations.append(pad(now, (wide, wide, tall, tall), value=fill).permute(0, 2, 3, 1).contiguous())
+            now = layer.whole(now)
+        self.activations.append(now.permute(0, 2, 3, 1).contiguous())
+        self._device, self._offsets = x.device, cache(self._offsets_of)
+        areas = torch.tensor([prod(kept.shape[1:3]) for kept in self.activations], device=x.device)
+        self._areas = areas.repeat_interleave(2)[:-1]
+        self._written: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def places(self, corner: Tensor, sides: Sequence[Sides]) -> Tensor:
+        """Where windows lie in the activations of their points, for `logits`.
+
+        Args:
+            corner: int64 (m, count, 2) row and column of the windows' upper left corners.
+            sides: Height and width of the windows, for each of the count.
+
+        Returns:
+            int64 (m, count, p).
+        """
+        found = list[Tensor]()
+        for layer in self._opening.layers:
+            steps = torch.tensor([layer.size[1], 1], device=self._device)
+            found.append(((corner + torch.tensor(layer.padding, device=self._device)) * steps).sum(-1))
+            corner, sides = layer.reached(corner, sides), [layer.reach(pair) for pair in sides]
+            found.append((corner * torch.tensor(layer.stride, device=self._device) * steps).sum(-1))
+        width = self.activations[-1].shape[2]
+        return torch.stack([*found, corner[..., 0] * width + corner[..., 1]], dim=-1)
+
+    @torch.no_grad()
+    def logits(self, rows: Tensor, places: Tensor, sides: Sides, values: Tensor) -> Tensor:
+        """Logits (k, K) of some points with a window changed. They are known so from now on, if it isn't taken back.
+
+        Args:
+            rows: int64 (k,) which points, each at most once.
+            places: int64 (k, p) where each one's window lies.
+            sides: Height and width of the windows.
+            values: (k, C, height, width) what they hold.
+        """
+        self._written = []
+        first = (places + rows[:, None] * self._areas).unbind(1)
+        offsets = self._offsets(sides)
+        held = self._opening.enter(values).permute(0, 2, 3, 1).flatten(0, 2)
+        for number, (layer, kept) in enumerate(zip(self._opening.layers, self.activations, strict=False)):
+            flat = self._write(kept, first[2 * number][:, None] + offsets[2 * number], held)
+            around = first[2 * number + 1][:, None] + offsets[2 * number + 1]
+            windows = flat.index_select(0, around.flatten()).view(-1, prod(layer.kernel), flat.shape[1])
+            held = layer.finish(layer.outputs(windows))
+        self._write(self.activations[-1], first[-1][:, None] + offsets[-1], held)
+        return self._opening.rest(self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous())  # type: ignore[no-any-return]
+
+    def take_back(self, which: Tensor) -> None:
+        """Know some of the points that were just asked about as before.
+
+        Args:
+            which: int64 (r,) which of the k.
+        """
+        for flat, places, before in self._written:
+            former = before.view(len(places), -1).index_select(0, which)
+            flat.index_copy_(0, places.index_select(0, which).flatten(), former.view(-1, flat.shape[1]))
+
+    def agrees(self, x: Tensor, sides: Sides) -> bool:
+        """Whether the model itself says the same of its points x (m, C, H, W) with a window in the middle changed."""
+        (tall, wide), (top, left) = sides, ((x.shape[2] - sides[0]) // 2, (x.shape[3] - sides[1]) // 2)
+        changed, middle = x.clone(), (..., slice(top, top + tall), slice(left, left + wide))
+        changed[middle] = sum(self._opening.model.box) - changed[middle]
+        places = self.places(torch.tensor([top, left], device=x.device).expand(len(x), 1, 2), [sides])[:, 0]
+        rows = torch.arange(len(x), device=x.device)
+        ours = self.logits(rows, places, sides, changed[middle])
+        self.take_back(rows)
+        with torch.no_grad():
+            theirs = self._opening.model(changed.to(self._opening.model.dtype))
+        return bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
+
+    def _write(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        """Write (k * area, C) values; the activations, position by position."""
+        flat = kept.flatten(0, 2)
+        self._written.append((flat, places, flat.index_select(0, places.flatten())))
+        return flat.index_copy_(0, places.flatten(), values)
+
+    def _offsets_of(self, sides: Sides) -> list[Tensor]:
+        """How far the positions of windows lie behind the first: those written and those read at each layer, and at the end."""
+        offsets = list[Tensor]()
+        for layer in self._opening.layers:
+            offsets.append(self._block(sides, layer.size[1]))
+            sides = layer.reach(sides)
+            kernels = self._block(sides, layer.size[1], layer.stride)
+            offsets.append((kernels[:, None] + self._block(layer.kernel, layer.size[1])).flatten())
+        return [*offsets, self._block(sides, self.activations[-1].shape[2])]
+
+    def _block(self, sides: Sides, width: int, stride: Sides = (1, 1)) -> Tensor:
+        tall, wide = (torch.arange(side, device=self._device) * step for side, step in zip(sides, stride, strict=True))
+        return (tall[:, None] * width + wide).flatten()
+
+
+def known(model: Model, x: Tensor, sides: Sides) -> Known | None:
+    """Points (m, *d) that are to be asked about with windows of these sides changed; None where whole passes are as good.
+
+    So it is where the model isn't a sequence that begins with convolutions, on a GPU, where the windows reach too much or most of
+    the work comes later, where the activations take too much memory, and where the model itself says something else.
+    """
+    found = opening(model, tuple(x.shape[1:])) if x.device.type == "cpu" and len(x) else None
+    if found is None or len(x) * found.values * x.element_size() > MOST_BYTES:
+        return None
+    if found.others + SLOWER * found.reached_work(sides) > WORTH * (found.others + found.work):
+        return None
+    with torch.no_grad():
+        kept = Known(found, x)
+    return kept if kept.agrees(x, sides) else None
