@@ -1,8 +1,9 @@
 """Attacks against the peers: seconds, passes and what is left, one process, interleaved rounds, medians.
 
 Peers get the images in batches of 250, and everybody is judged alike: misclassified in float32 and, for bounded attacks, inside
-the ball. Passes are counted at the model. The floor is an attack's gradient passes times the fastest forward and input-gradient
-pass. "Agrees" says whether independent implementations find the same; ours may be better than the best peer, never worse.
+the ball. Peers' passes are counted at the model by a hook, ours by the engine, which takes a model with a hook as a whole. The
+floor is an attack's gradient passes times the fastest forward and input-gradient pass. "Agrees" says whether independent
+implementations find the same; ours may be better than the best peer, never worse.
 
     python benchmarks/attacks.py [--only pgd,cw] [--rounds 3] [--images 100] [--seconds 120] [--json FILE]
 
@@ -21,7 +22,7 @@ from pathlib import Path
 import torch
 from bench_model import bench_model, mnist
 from cases import Case, all_cases
-from peers import OURS, Contenders, Run, load_peers
+from peers import OURS, Contenders, Passes, Run, load_peers
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -53,17 +54,6 @@ class Row:
     def median(self) -> float:
         """Seconds."""
         return statistics.median(self.seconds)
-
-
-class Passes:
-    """Counts samples through a model."""
-
-    def __init__(self, model: mt.Classifier) -> None:
-        self.count = 0
-        model.register_forward_pre_hook(self._add)
-
-    def _add(self, module: object, inputs: tuple[Tensor, ...]) -> None:
-        self.count += len(inputs[0])
 
 
 def pass_time(model: mt.Classifier, x: Tensor, y: Tensor, clock: Clock) -> float:
@@ -163,8 +153,8 @@ def main() -> int:
     peers, models, data = load_peers(), {}, mnist("test", 500)
     for kind in ("hardened", "standard"):
         models[kind] = bench_model(hardened=kind == "hardened").eval().requires_grad_(False)
-    passes = {kind: Passes(model) for kind, model in models.items()}
-    cases = all_cases(Contenders(peers, models["hardened"]), Contenders(peers, models["standard"]))
+    contenders = {kind: Contenders(peers, model) for kind, model in models.items()}
+    cases = all_cases(contenders["hardened"], contenders["standard"])
     wanted = [name for name in options.only.split(",") if name]
     if unknown := [name for name in wanted if name not in cases]:
         print(f"no case {', '.join(unknown)}; there are: {', '.join(cases)}")
@@ -179,7 +169,7 @@ def main() -> int:
             keep = {who: run for who, run in case.runs.items() if who.startswith("martensite") or any(p in who for p in parts)}
             case = Case(case.images, case.threat, keep, case.steps, case.minimum, case.model, case.tolerance)
         floor = case.steps * images * pass_time(models[case.model], data.x[:250], data.y[:250], clock)
-        rows = measure(case, models[case.model], passes[case.model], x, y, options.rounds, options.seconds, clock)
+        rows = measure(case, models[case.model], contenders[case.model].passes, x, y, options.rounds, options.seconds, clock)
         said = verdict(case, rows)
         worse += [name] * (said.startswith(("WORSE", "FAILED")))
         show(name, case, rows, floor, said, images)

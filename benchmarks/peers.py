@@ -7,6 +7,7 @@ need is an empty module here. Another folder: MARTENSITE_PEERS.
 pyautoattack is the authors' own AutoAttack; numba is what Brendel and Bethge's attack needs in foolbox and ART.
 """
 
+import copy
 import importlib
 import importlib.util
 import os
@@ -72,16 +73,31 @@ class Float32(torch.nn.Module):
         return x.float()
 
 
+class Passes:
+    """Counts samples through a model."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, module: object, inputs: tuple[Tensor, ...]) -> None:
+        """A hook that comes before a forward pass."""
+        self.count += len(inputs[0])
+
+
 class Contenders:
     """Makes the contenders of a case: each method returns {name: function}, and nothing if that library isn't at hand.
 
     Args:
         peers: From `load_peers`.
         model: What is attacked.
+
+    Attributes:
+        passes: The count of the one that runs.
     """
 
     def __init__(self, peers: dict[str, ModuleType], model: mt.Classifier) -> None:
-        self._peers, self._model = peers, model
+        self.passes, self._peers, self._bare, self._model = Passes(), peers, model, copy.deepcopy(model)
+        self._model.register_forward_pre_hook(self.passes)
         if "art" in peers:
             classifiers = importlib.import_module("art.estimators.classification")
             loss = torch.nn.CrossEntropyLoss()
@@ -96,12 +112,16 @@ class Contenders:
         method = ATTACKS.build({"kind": kind, **parameters})
 
         def fixed(x: Tensor, y: Tensor) -> Tensor:
-            return mt.attack(method, self._model, x, y, threat).adversarial
+            return self._counted(mt.attack(method, self._bare, x, y, threat))
 
         def own(x: Tensor, y: Tensor) -> Tensor:
-            return mt.attack(method, self._model, x, y, threat, batch_size="auto", precision="auto").adversarial
+            return self._counted(mt.attack(method, self._bare, x, y, threat, batch_size="auto", precision="auto"))
 
         return {OURS: fixed, OWN_CHOICES: own} if tuned else {OURS: fixed}
+
+    def _counted(self, result: mt.attacks.AttackResult) -> Tensor:
+        self.passes.count = result.forwards + result.discarded
+        return result.adversarial
 
     def foolbox(self, name: str, eps: float | None = None, **parameters: Any) -> Runs:
         """An attack of foolbox; without eps its minimum-norm search."""
