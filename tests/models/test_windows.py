@@ -11,6 +11,13 @@ from martensite.models.window_layers import opening
 from martensite.models.windows import Known, known
 
 SIZE = 14
+
+
+@pytest.fixture(autouse=True)
+def small_questions_are_worth_it(monkeypatch):
+    monkeypatch.setattr("martensite.models.windows.OVERHEAD", 0)
+
+
 POINTWISE = (nn.ReLU, nn.GELU, nn.Tanh, nn.Identity, nn.Dropout)
 
 
@@ -48,8 +55,7 @@ def test_the_logits_are_the_models(modules, data):
     if not any(isinstance(module, nn.Conv2d) for module in modules):
         return
     model = Classifier(nn.Sequential(body, nn.Flatten(), nn.Linear(width, 3)).double(), 3, mean=[0.2, 0.4], std=[0.5, 2.0]).eval()
-    with torch.no_grad():
-        points, kept = x.clone(), Known(opening(model, (2, SIZE, SIZE - 1)), x)
+    points, kept = x.clone(), Known(opening(model, (2, SIZE, SIZE - 1)), x)
     for _ in range(3):
         sides = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
         rows = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 4), min_size=1))))
@@ -65,8 +71,7 @@ def test_the_logits_are_the_models(modules, data):
         refused = torch.rand(len(rows)) < 0.5
         kept.take_back(refused.nonzero().squeeze(1))
         points[rows[~refused]] = changed[rows[~refused]]
-    with torch.no_grad():
-        fresh = Known(opening(model, (2, SIZE, SIZE - 1)), points)
+    fresh = Known(opening(model, (2, SIZE, SIZE - 1)), points)
     for ours, theirs in zip(kept.activations, fresh.activations, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
@@ -80,8 +85,7 @@ def test_our_sequences_begin_with_such_layers(architecture, layers):
     model, x = Classifier(architecture.module((1, 28, 28), 10), 10).eval(), torch.rand(3, 1, 28, 28)
     found = opening(model, (1, 28, 28))
     assert len(found.layers) == layers
-    with torch.no_grad():
-        assert Known(found, x).agrees(x, (2, 3))
+    assert Known(found, x).agrees(x, (2, 3))
 
 
 def small():
@@ -147,6 +151,15 @@ def test_windows_that_reach_too_much_or_take_too_much_memory_are_left_to_whole_p
     assert known(model, x[:0], (1, 1)) is None
     monkeypatch.setattr("martensite.models.windows.MOST_BYTES", 3 * 4 * (30 * 30 + 8 * 28 * 28) - 1)
     assert known(model, x, (1, 1)) is None
+
+
+def test_so_is_what_a_question_costs_by_itself(monkeypatch):
+    monkeypatch.undo()
+    small_net, x = small(), torch.rand(40, 1, 28, 28)
+    large = Classifier(SmallCNN(width=32).module((1, 28, 28), 10), 10).eval()
+    assert known(small_net, x, (2, 2)) is None
+    assert known(large, x, (2, 2)) is not None
+    assert known(large, x[:2], (2, 2)) is None
 
 
 def test_a_model_that_says_something_else_is_asked_as_a_whole():

@@ -17,8 +17,10 @@ from martensite.models.access import Model
 from martensite.models.window_layers import Opening, Sides, opening
 
 MOST_BYTES = 2**28  # of kept activations
-SLOWER = 2.5  # a multiplication in a window takes so many times as long: matrices are smaller, and more memory is moved
-WORTH = 0.8  # of a whole pass's time, by that reckoning; what is above it isn't worth the trouble
+# What a question about windows costs, in multiplications of a whole pass: as measured on five networks, docs/performance.md.
+SLOWER = 1.5  # a multiplication in a window: matrices are smaller, and more memory is moved
+OVERHEAD = 15e6  # each question, about however many points
+WORTH = 0.65  # of a whole pass; what would take more isn't worth the trouble
 AGREE = 1e-4  # of the largest logit: sums are made in another order
 
 
@@ -33,6 +35,7 @@ class Known:
         activations: (m, *) padded input of each layer, and output of the last; to be indexed alike where points leave.
     """
 
+    @torch.no_grad()
     def __init__(self, opening: Opening, x: Tensor) -> None:
         self._opening, now = opening, opening.enter(x)
         self.activations: list[Tensor] = []
@@ -87,6 +90,7 @@ class Known:
         self._write(self.activations[-1], first[-1][:, None] + offsets[-1], held)
         return self._opening.rest(self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous())  # type: ignore[no-any-return]
 
+    @torch.no_grad()
     def take_back(self, which: Tensor) -> None:
         """Know some of the points that were just asked about as before.
 
@@ -97,6 +101,7 @@ class Known:
             former = before.view(len(places), -1).index_select(0, which)
             flat.index_copy_(0, places.index_select(0, which).flatten(), former.view(-1, flat.shape[1]))
 
+    @torch.no_grad()
     def agrees(self, x: Tensor, sides: Sides) -> bool:
         """Whether the model itself says the same of its points x (m, C, H, W) with a window in the middle changed."""
         (tall, wide), (top, left) = sides, ((x.shape[2] - sides[0]) // 2, (x.shape[3] - sides[1]) // 2)
@@ -106,8 +111,7 @@ class Known:
         rows = torch.arange(len(x), device=x.device)
         ours = self.logits(rows, places, sides, changed[middle])
         self.take_back(rows)
-        with torch.no_grad():
-            theirs = self._opening.model(changed.to(self._opening.model.dtype))
+        theirs = self._opening.model(changed.to(self._opening.model.dtype))
         return bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
 
     def _write(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
@@ -140,8 +144,8 @@ def known(model: Model, x: Tensor, sides: Sides) -> Known | None:
     found = opening(model, tuple(x.shape[1:])) if x.device.type == "cpu" and len(x) else None
     if found is None or len(x) * found.values * x.element_size() > MOST_BYTES:
         return None
-    if found.others + SLOWER * found.reached_work(sides) > WORTH * (found.others + found.work):
+    cost = OVERHEAD / len(x) + found.others + SLOWER * found.reached_work(sides)
+    if cost > WORTH * (found.others + found.work):
         return None
-    with torch.no_grad():
-        kept = Known(found, x)
+    kept = Known(found, x)
     return kept if kept.agrees(x, sides) else None
