@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from martensite.attacks import Square, attack
+from martensite.attacks import EOT, Budget, Square, attack
 from martensite.attacks.oracle import Oracle
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
@@ -23,15 +23,24 @@ def scene():
     return model, x, model(x).argmax(1)
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """How many points each question about windows was about."""
+    monkeypatch.setattr("martensite.models.windows.OVERHEAD", 0)  # networks here are small
+    found, near = [], Oracle.near
+
+    def counting(self, about, rows, *more):
+        found.append(len(rows))
+        return near(self, about, rows, *more)
+
+    monkeypatch.setattr(Oracle, "near", counting)
+    return found
+
+
 @pytest.mark.parametrize("eps", [0.03, 0.06])
 @pytest.mark.parametrize("method", [Square(queries=400), Square(queries=400, hopeless=0.04)], ids=["paper", "gives up"])
-def test_in_double_precision_it_is_the_same_search(monkeypatch, scene, method, eps):
+def test_in_double_precision_it_is_the_same_search(monkeypatch, asked, scene, method, eps):
     model, x, y = scene
-    monkeypatch.setattr("martensite.models.windows.OVERHEAD", 0)  # the network is small
-    asked, near = [], Oracle.near
-    monkeypatch.setattr(
-        Oracle, "near", lambda self, about, rows, *more: asked.append(len(rows)) or near(self, about, rows, *more)
-    )
     ours = attack(method, model, x, y, ThreatModel(eps=eps), seed=1)
     monkeypatch.setattr("martensite.attacks.oracle.known", lambda *given: None)
     whole = attack(method, model, x, y, ThreatModel(eps=eps), seed=1)
@@ -42,3 +51,36 @@ def test_in_double_precision_it_is_the_same_search(monkeypatch, scene, method, e
     assert torch.equal(ours.cost, whole.cost)
     assert (ours.forwards, ours.backwards) == (whole.forwards, whole.backwards)
     assert ours.discarded > whole.discarded  # the passes for activations are said
+
+
+@pytest.mark.parametrize(
+    ("method", "given"),
+    [
+        (EOT(attack=Square(queries=60), samples=2), {}),  # asks several times and answers with the mean
+        (Square(queries=200), {"budget": Budget(sample_seconds=60.0)}),  # leaves out who is late
+    ],
+    ids=["expectation", "time a sample"],
+)
+def test_where_an_answer_is_more_than_the_models_whole_passes_are_made(asked, scene, method, given):
+    model, x, y = scene
+    attack(method, model, x, y, ThreatModel(eps=0.03), seed=1, **given)
+    assert not asked
+
+
+def test_under_constraints_whole_passes_are_made(asked, scene):
+    model, x, _ = scene
+    levels = torch.round(x * 255) / 255
+    threat = ThreatModel(eps=8 / 255, constraints={"levels": 256})
+    result = attack(Square(queries=200), model, levels, model(levels).argmax(1), threat, seed=1)
+    assert not asked
+    assert result.rejected == 0
+
+
+def test_the_callers_autocast_does_not_reach_the_model(asked, scene):
+    model, x, y = scene
+    model, x, method = model.float(), x.float(), Square(queries=300)
+    plain = attack(method, model, x, y, ThreatModel(eps=0.03), seed=1)
+    assert sum(asked) > 500
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = attack(method, model, x, y, ThreatModel(eps=0.03), seed=1)
+    assert torch.equal(plain.adversarial, inside.adversarial)

@@ -109,8 +109,16 @@ def hooked():
     return model
 
 
+def replaced(normalise=None, net=()):
+    model = small()
+    vars(model.net[0]).update(net)
+    if normalise is not None:
+        model.normalise = normalise
+    return model
+
+
 def of(*modules):
-    return Classifier(nn.Sequential(*modules, nn.Flatten(), nn.LazyLinear(10)), 10).eval()
+    return Classifier(nn.Sequential(*modules, nn.Flatten()), 10).eval()
 
 
 @pytest.mark.parametrize(
@@ -125,15 +133,36 @@ def of(*modules):
         pytest.param(lambda: of(nn.Conv2d(1, 2, 3, dilation=2)), id="dilation"),
         pytest.param(lambda: of(nn.MaxPool2d(2), nn.Tanh()), id="pooling alone"),
         pytest.param(lambda: of(nn.Linear(28, 4)), id="no convolution"),
-        pytest.param(lambda: Classifier(PreActResNet18(width=4).module((1, 28, 28), 10), 10).eval(), id="most of it no sequence"),
         pytest.param(lambda: lambda x: x, id="no module"),
+        pytest.param(lambda: replaced(normalise=lambda x: x - 1), id="a normalisation put in its place"),
+        pytest.param(lambda: replaced(net={"_conv_forward": lambda *given: None}), id="a convolution's inside put in its place"),
     ],
 )
 def test_whatever_else_is_asked_as_a_whole(model):
     model, x = model(), torch.rand(3, 1, 28, 28)
-    if isinstance(model, Classifier):
-        model(x)
+    assert opening(model, (1, 28, 28)) is None
     assert known(model, x, (1, 1)) is None
+
+
+def test_a_hook_of_all_modules_is_a_hook():
+    handle = nn.modules.module.register_module_forward_hook(lambda module, given, out: None)
+    try:
+        assert opening(small(), (1, 28, 28)) is None
+    finally:
+        handle.remove()
+    assert opening(small(), (1, 28, 28)) is not None
+
+
+@pytest.mark.parametrize("size", [(2,), [2], [2, 2], (2, 2, 2)])
+def test_a_pooling_with_its_size_said_oddly_is_of_the_rest(size):
+    found = opening(Classifier(nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(size)), 2).eval(), (1, 28, 28))
+    assert (len(found.layers), len(found.rest)) == (1, 1)
+
+
+def test_a_residual_network_is_asked_as_a_whole_though_it_begins_with_a_convolution():
+    model = Classifier(PreActResNet18(width=4).module((1, 28, 28), 10), 10).eval()
+    assert len(opening(model, (1, 28, 28)).layers) == 1
+    assert known(model, torch.rand(50, 1, 28, 28), (1, 1)) is None
 
 
 def test_what_comes_after_the_layers_may_be_anything():
@@ -162,10 +191,14 @@ def test_so_is_what_a_question_costs_by_itself(monkeypatch):
     assert known(large, x[:2], (2, 2)) is None
 
 
-def test_a_model_that_says_something_else_is_asked_as_a_whole():
+def test_a_model_that_says_something_else_does_not_agree():
     class Noisy(nn.Module):
         def forward(self, x):
             return x + torch.rand_like(x)
 
     model = Classifier(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), Noisy(), nn.Flatten(), nn.Linear(4 * 26 * 26, 10)), 10).eval()
-    assert known(model, torch.rand(3, 1, 28, 28), (1, 1)) is None
+    x = torch.rand(3, 1, 28, 28)
+    assert not known(model, x, (1, 1)).agrees(x, (1, 1))
+    corrupted = known(small(), x, (1, 1))
+    corrupted.activations[0][2, -3, 2] += 1.0  # beside a corner
+    assert not corrupted.agrees(x, (1, 1))

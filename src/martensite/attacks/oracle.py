@@ -122,8 +122,7 @@ class Oracle:
     def spare(self) -> int:
         """How many points a pass may hold, where questions may be asked ahead of need to fill it; 0 where each has its price.
 
-        It has one of a black box, and under a budget of queries or time, which must not be spent, or end a search, on what isn't
-        needed. What turns out not to be is to be withdrawn.
+        So it has to a black box, and under a budget of queries or time. What turns out not to be needed is to be withdrawn.
         """
         limits = self._ledger.budget.model_copy(update={"stop_below": None})
         free = isinstance(self.model, nn.Module) and self.model.access >= Access.GRADIENTS
@@ -172,16 +171,20 @@ class Oracle:
     def known(self, x: Tensor, sides: tuple[int, int]) -> Known | None:
         """Points x (m, *d) that were answered about, for `near` to answer what a window of these sides changes in the answer.
 
-        None where whole passes are as good, under constraints, and in bfloat16.
+        None where whole passes are as good, under constraints, in bfloat16, and where answers are more than the model's own.
         """
-        found = None if self._repair is not None or self.passes.halved else known(self.model, x, sides)
-        self.discarded += 0 if found is None else 2 * len(x)
-        return found
+        if type(self) is not Oracle or self._repair is not None or self.passes.halved:
+            return None
+        with self.passes.cast(len(x)), torch.random.fork_rng(devices=[]):
+            found = known(self.model, x, sides)
+            self.discarded += 3 * len(x) if found else 0
+            return found if found and found.agrees(x, sides) else None
 
     def near(self, about: Known, rows: Tensor, places: Tensor, sides: tuple[int, int], values: Tensor, samples: Tensor) -> Tensor:
         """As `logits`, of known points with a window changed: see `Known.logits`; ``samples`` (k,) are those that they are of."""
         self._count(len(rows), samples)
-        return widened(check_logits(about.logits(rows, places, sides, values), len(rows), self.model.classes))
+        with self.passes.cast(len(rows)):
+            return widened(check_logits(about.logits(rows, places, sides, values), len(rows), self.model.classes))
 
     def labels(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """The class (n,) int64 that the model decides for, whatever access it grants.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.squares import Squares
+from martensite.attacks.squares import Squares, gained
 from martensite.attacks.survivors import Survivors
 from martensite.models.windows import Known
 from martensite.threat import ThreatModel
@@ -39,9 +39,9 @@ def follow_windows(
         value: (m,) the loss there.
         corners: (m, 2 * size) lower and upper corner of each ball.
     """
-    grid, size, row = squares.grid, point[0].numel(), squares.grid.steps[1]
+    grid, size, width = squares.grid, point[0].numel(), squares.grid.steps[1]
     place, upper = squares.place, squares.upper
-    reached = known.places(torch.stack([place // row, place % row], dim=-1), squares.sides)
+    reached = known.places(torch.stack([place // width, place % width], dim=-1), squares.sides)
     for turn, side in enumerate(squares.sides):
         where = place[:, turn, None, None] + grid.window(*side, point.device)
         corner = corners.gather(1, (where + upper[:, turn, :, None] * size).flatten(1))
@@ -52,7 +52,7 @@ def follow_windows(
         values = corner.index_select(0, rows).view(-1, grid.channels, *side)
         logits = oracle.near(known, rows, reached[:, turn].index_select(0, rows), side, values, search.places[rows])
         risen, broken = ascend(loss, search.y[rows], threat.goal)(logits), search.broken(logits, rows)
-        better = (risen > value[rows]) | broken
+        better = gained(risen, value[rows], logits) | broken
         known.take_back((~better).nonzero().squeeze(1))
         who = rows[better]
         value[who] = risen[better]

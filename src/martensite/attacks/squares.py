@@ -9,6 +9,8 @@ from torch import Tensor
 from martensite.attacks.grid import Grid
 from martensite.attacks.survivors import Survivors
 
+UNITS = 4.0  # in the last place of the largest logit
+
 
 class Squares:
     """Squares drawn for each survivor, in the order of its queries.
@@ -43,6 +45,11 @@ class Squares:
             windows = torch.stack([_padded(window, windows.shape[1]) for window in self._windows[first : last + 1]])[size - first]
         where = self.place.gather(1, turns)[..., None, None] + windows
         return where, self.upper.gather(1, turns[..., None].expand(-1, -1, self.upper.shape[2]))[..., None]
+
+
+def gained(reached: Tensor, value: Tensor, logits: Tensor) -> Tensor:
+    """(k,) bool: whether the loss rose from value to reached (k,) by more than sums in another order may, at logits (k, K)."""
+    return reached - value > UNITS * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
 
 
 def _padded(window: Tensor, area: int) -> Tensor:

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as registry
 
 from martensite.models.access import Model
 from martensite.models.classifier import Classifier
@@ -135,9 +137,9 @@ class Opening:
 def opening(model: Model, shape: tuple[int, ...]) -> Opening | None:
     """A model for inputs of a shape by its first layers; None if it doesn't begin with any, or isn't a plain sequence.
 
-    Only modules of torch's own are taken, in evaluation mode and without hooks: what they compute is known.
+    Only modules of torch's own are taken, and only as they come: what they compute is known.
     """
-    if not isinstance(model, Classifier) or type(model).forward is not Classifier.forward or not _plain(model) or len(shape) != 3:
+    if type(model) is not Classifier or not _plain(model) or len(shape) != 3:
         return None
     modules = list(_unpacked(model.net))
     entry, layers = list[nn.Module](), list[Layer]()
@@ -167,9 +169,10 @@ def _unpacked(net: nn.Module) -> Iterator[nn.Module]:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Whether a module computes what its class says."""
-    hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-    return not (hooked or module.training)
+    """In evaluation mode, with no hook before or after the forward pass, of its own or of all modules, and no method replaced."""
+    hooks = module._forward_hooks, module._forward_pre_hooks, registry._global_forward_hooks, registry._global_forward_pre_hooks
+    replaced = any(callable(value) and hasattr(type(module), name) for name, value in vars(module).items())
+    return not (module.training or any(hooks) or replaced)
 
 
 def _pointwise(module: nn.Module) -> bool:
@@ -182,11 +185,13 @@ def _layer(module: nn.Module, channels: int, size: Sides) -> Layer | None:
         return _convolution(module, size)
     if not isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
         return None
-    kernel, stride, padding = _pair(module.kernel_size), _pair(module.stride), _pair(module.padding)
+    if (given := _pairs(module.kernel_size, module.stride, module.padding)) is None:
+        return None
+    kernel, stride, padding = given
     left = [(side - k) % s for side, k, s in zip(_padded(size, padding), kernel, stride, strict=True)]
     if module.ceil_mode and any(left):
         return None
-    if type(module) is nn.MaxPool2d and not module.return_indices and _pair(module.dilation) == (1, 1):
+    if type(module) is nn.MaxPool2d and not module.return_indices and module.dilation in (1, (1, 1)):
         return Layer((module,), _largest, _padded(size, padding), (channels, channels), kernel, stride, padding, -torch.inf)
     if type(module) is nn.AvgPool2d and not module.divisor_override and padding == (0, 0):
         return Layer((module,), _mean, size, (channels, channels), kernel, stride)
@@ -194,19 +199,18 @@ def _layer(module: nn.Module, channels: int, size: Sides) -> Layer | None:
 
 
 def _convolution(module: nn.Conv2d, size: Sides) -> Layer | None:
-    if isinstance(module.padding, str) or module.padding_mode != "zeros":
+    given = _pairs(module.kernel_size, module.stride, module.padding)
+    if given is None or module.padding_mode != "zeros" or module.groups != 1 or module.dilation != (1, 1):
         return None
-    if module.groups != 1 or _pair(module.dilation) != (1, 1):
-        return None
+    kernel, stride, padding = given
     weight = module.weight.detach().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
     bias = weight.new_zeros(module.out_channels) if module.bias is None else module.bias.detach()
-    kernel, padding, channels = _pair(module.kernel_size), _pair(module.padding), (module.in_channels, module.out_channels)
 
     def outputs(windows: Tensor) -> Tensor:
         return torch.addmm(bias, windows.flatten(1), weight)
 
-    work = weight.numel()
-    return Layer((module,), outputs, _padded(size, padding), channels, kernel, _pair(module.stride), padding, work=work)
+    channels = module.in_channels, module.out_channels
+    return Layer((module,), outputs, _padded(size, padding), channels, kernel, stride, padding, work=weight.numel())
 
 
 def _largest(windows: Tensor) -> Tensor:
@@ -221,5 +225,8 @@ def _padded(size: Sides, padding: Sides) -> Sides:
     return size[0] + 2 * padding[0], size[1] + 2 * padding[1]
 
 
-def _pair(value: int | tuple[int, ...]) -> Sides:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+def _pairs(*given: object) -> list[Sides] | None:
+    """Numbers or pairs of numbers as pairs; None if one is neither: torch takes more, such as lists and names."""
+    pairs = [(value, value) if isinstance(value, int) else value for value in given]
+    right = all(isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(side, int) for side in pair) for pair in pairs)
+    return cast(list[Sides], pairs) if right else None

@@ -6,7 +6,6 @@ channels last, so that a position is a run of memory; a window is written into t
 """
 
 from collections.abc import Sequence
-from functools import cache
 from math import prod
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from martensite.models.access import Model
+from martensite.models.passes import by_parts
 from martensite.models.window_layers import Opening, Sides, opening
 
 MOST_BYTES = 2**28  # of kept activations
@@ -44,7 +44,7 @@ class Known:
             self.activations.append(pad(now, (wide, wide, tall, tall), value=fill).permute(0, 2, 3, 1).contiguous())
             now = layer.whole(now)
         self.activations.append(now.permute(0, 2, 3, 1).contiguous())
-        self._device, self._offsets = x.device, cache(self._offsets_of)
+        self._device, self._offsets = x.device, dict[Sides, list[Tensor]]()
         areas = torch.tensor([prod(kept.shape[1:3]) for kept in self.activations], device=x.device)
         self._areas = areas.repeat_interleave(2)[:-1]
         self._written: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -70,7 +70,7 @@ class Known:
 
     @torch.no_grad()
     def logits(self, rows: Tensor, places: Tensor, sides: Sides, values: Tensor) -> Tensor:
-        """Logits (k, K) of some points with a window changed. They are known so from now on, if it isn't taken back.
+        """Logits (k, K) of some points with a window changed. The change is kept, unless `take_back` follows.
 
         Args:
             rows: int64 (k,) which points, each at most once.
@@ -80,7 +80,9 @@ class Known:
         """
         self._written = []
         first = (places + rows[:, None] * self._areas).unbind(1)
-        offsets = self._offsets(sides)
+        if sides not in self._offsets:
+            self._offsets[sides] = self._offsets_of(sides)
+        offsets = self._offsets[sides]
         held = self._opening.enter(values).permute(0, 2, 3, 1).flatten(0, 2)
         for number, (layer, kept) in enumerate(zip(self._opening.layers, self.activations, strict=False)):
             flat = self._write(kept, first[2 * number][:, None] + offsets[2 * number], held)
@@ -88,11 +90,12 @@ class Known:
             windows = flat.index_select(0, around.flatten()).view(-1, prod(layer.kernel), flat.shape[1])
             held = layer.finish(layer.outputs(windows))
         self._write(self.activations[-1], first[-1][:, None] + offsets[-1], held)
-        return self._opening.rest(self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous())  # type: ignore[no-any-return]
+        last = self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous()
+        return self._opening.rest(last)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def take_back(self, which: Tensor) -> None:
-        """Know some of the points that were just asked about as before.
+        """Undo the change of some of the points that were just asked about, before ``activations`` are indexed.
 
         Args:
             which: int64 (r,) which of the k.
@@ -103,15 +106,16 @@ class Known:
 
     @torch.no_grad()
     def agrees(self, x: Tensor, sides: Sides) -> bool:
-        """Whether the model itself says the same of its points x (m, C, H, W) with a window in the middle changed."""
-        (tall, wide), (top, left) = sides, ((x.shape[2] - sides[0]) // 2, (x.shape[3] - sides[1]) // 2)
-        changed, middle = x.clone(), (..., slice(top, top + tall), slice(left, left + wide))
-        changed[middle] = sum(self._opening.model.box) - changed[middle]
-        places = self.places(torch.tensor([top, left], device=x.device).expand(len(x), 1, 2), [sides])[:, 0]
-        rows = torch.arange(len(x), device=x.device)
-        ours = self.logits(rows, places, sides, changed[middle])
+        """Whether the model says the same of its points x (m, C, H, W) with a window changed, at the edges or in the middle."""
+        rows, free = torch.arange(len(x)), torch.tensor(x.shape[2:]) - torch.tensor(sides)
+        corner = free * torch.stack([rows % 3, rows // 3 % 3], dim=1) // 2  # first, middle and last place on either axis
+        changed, values = x.clone(), list[Tensor]()
+        for point, (top, left) in zip(changed, corner.tolist(), strict=True):
+            window = point[:, top : top + sides[0], left : left + sides[1]]
+            values.append(window.copy_(sum(self._opening.model.box) - window))
+        ours = self.logits(rows, self.places(corner[:, None], [sides])[:, 0], sides, torch.stack(values))
         self.take_back(rows)
-        theirs = self._opening.model(changed.to(self._opening.model.dtype))
+        theirs = by_parts(self._opening.model, changed.to(self._opening.model.dtype))
         return bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
 
     def _write(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
@@ -139,13 +143,13 @@ def known(model: Model, x: Tensor, sides: Sides) -> Known | None:
     """Points (m, *d) that are to be asked about with windows of these sides changed; None where whole passes are as good.
 
     So it is where the model isn't a sequence that begins with convolutions, on a GPU, where the windows reach too much or most of
-    the work comes later, where the activations take too much memory, and where the model itself says something else.
+    the work comes later, and where the activations take too much memory. Whether the model itself says the same, `Known.agrees`
+    tells.
     """
     found = opening(model, tuple(x.shape[1:])) if x.device.type == "cpu" and len(x) else None
-    if found is None or len(x) * found.values * x.element_size() > MOST_BYTES:
+    if found is None or len(x) * found.values * found.model.dtype.itemsize > MOST_BYTES:
         return None
     cost = OVERHEAD / len(x) + found.others + SLOWER * found.reached_work(sides)
     if cost > WORTH * (found.others + found.work):
         return None
-    kept = Known(found, x)
-    return kept if kept.agrees(x, sides) else None
+    return Known(found, x)
