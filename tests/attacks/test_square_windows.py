@@ -37,14 +37,18 @@ def asked(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("eps", [0.03, 0.06])
+@pytest.mark.parametrize(
+    "threat",
+    [ThreatModel(eps=0.03), ThreatModel(eps=0.06), ThreatModel(norm="l2", eps=0.6), ThreatModel(norm="l1", eps=6.0)],
+    ids=["linf", "linf, larger", "l2", "l1"],
+)
 @pytest.mark.parametrize("method", [Square(queries=400), Square(queries=400, hopeless=0.04)], ids=["paper", "gives up"])
-def test_in_double_precision_it_is_the_same_search(monkeypatch, asked, scene, method, eps):
+def test_in_double_precision_it_is_the_same_search(monkeypatch, asked, scene, method, threat):
     model, x, y = scene
-    ours = attack(method, model, x, y, ThreatModel(eps=eps), seed=1)
+    ours = attack(method, model, x, y, threat, seed=1)
     monkeypatch.setattr("martensite.attacks.oracle.known", lambda *given: None)
-    whole = attack(method, model, x, y, ThreatModel(eps=eps), seed=1)
-    assert sum(asked) > 500
+    whole = attack(method, model, x, y, threat, seed=1)
+    assert sum(asked) > 50
     assert torch.equal(ours.adversarial, whole.adversarial)
     assert torch.equal(ours.success, whole.success)
     assert 0 < int(ours.success.sum()) < len(x)
@@ -80,7 +84,7 @@ def test_the_callers_autocast_does_not_reach_the_model(asked, scene):
     model, x, y = scene
     model, x, method = model.float(), x.float(), Square(queries=300)
     plain = attack(method, model, x, y, ThreatModel(eps=0.03), seed=1)
-    assert sum(asked) > 500
+    assert sum(asked) > 50
     with torch.autocast("cpu", torch.bfloat16):
         inside = attack(method, model, x, y, ThreatModel(eps=0.03), seed=1)
     assert torch.equal(plain.adversarial, inside.adversarial)

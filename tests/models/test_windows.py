@@ -59,14 +59,20 @@ def test_the_logits_are_the_models(modules, data):
     for _ in range(3):
         sides = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
         rows = torch.tensor(sorted(data.draw(st.sets(st.integers(0, 4), min_size=1))))
-        corner = torch.stack(
-            [torch.randint(0, edge - side + 1, (len(rows),)) for edge, side in zip(x.shape[2:], sides, strict=True)], 1
-        )
-        values = torch.rand(len(rows), 2, *sides, dtype=torch.float64)
+        windows = data.draw(st.integers(1, 2))
+        free = torch.tensor([edge - side + 1 for edge, side in zip(x.shape[2:], sides, strict=True)])
+        corner = (torch.rand(len(rows), windows, 2) * free).long()
         changed = points.clone()
-        for row, (top, left), value in zip(rows.tolist(), corner.tolist(), values, strict=True):
-            changed[row, :, top : top + sides[0], left : left + sides[1]] = value
-        logits = kept.logits(rows, kept.places(corner[:, None], [sides])[:, 0], sides, values)
+        for row, corners in zip(rows.tolist(), corner.tolist(), strict=True):
+            for top, left in corners:
+                changed[row, :, top : top + sides[0], left : left + sides[1]] = torch.rand(2, *sides, dtype=torch.float64)
+        values = torch.stack(
+            [
+                torch.stack([changed[row, :, top : top + sides[0], left : left + sides[1]] for top, left in corners])
+                for row, corners in zip(rows.tolist(), corner.tolist(), strict=True)
+            ]
+        )  # of the second window where two overlap
+        logits = kept.logits(rows, kept.places(corner, [sides] * windows), sides, values)
         torch.testing.assert_close(logits, model(changed[rows]).detach(), rtol=1e-9, atol=1e-9)
         refused = torch.rand(len(rows)) < 0.5
         kept.take_back(refused.nonzero().squeeze(1))

@@ -168,20 +168,20 @@ class Oracle:
         with self.passes.cast(len(x)):
             return widened(self.passes.answers(self.admissible(x, rows)))
 
-    def known(self, x: Tensor, sides: tuple[int, int]) -> Known | None:
-        """Points x (m, *d) that were answered about, for `near` to answer what a window of these sides changes in the answer.
+    def known(self, x: Tensor, sides: tuple[int, int], windows: int = 1) -> Known | None:
+        """Points x (m, *d) that were answered about, for `near` to answer what so many windows of these sides change.
 
         None where whole passes are as good, under constraints, in bfloat16, and where answers are more than the model's own.
         """
         if type(self) is not Oracle or self._repair is not None or self.passes.halved:
             return None
         with self.passes.cast(len(x)), torch.random.fork_rng(devices=[]):
-            found = known(self.model, x, sides)
+            found = known(self.model, x, sides, windows)
             self.discarded += 3 * len(x) if found else 0
             return found if found and found.agrees(x, sides) else None
 
     def near(self, about: Known, rows: Tensor, places: Tensor, sides: tuple[int, int], values: Tensor, samples: Tensor) -> Tensor:
-        """As `logits`, of known points with a window changed: see `Known.logits`; ``samples`` (k,) are those that they are of."""
+        """As `logits`, of known points with windows changed: see `Known.logits`; ``samples`` (k,) are those that they are of."""
         self._count(len(rows), samples)
         with self.passes.cast(len(rows)):
             return widened(check_logits(about.logits(rows, places, sides, values), len(rows), self.model.classes))

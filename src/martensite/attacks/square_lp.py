@@ -5,6 +5,7 @@ as in Croce and Hein 2021, "Mind the box", arXiv:2103.01208, sec. 4.3.
 """
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,8 +13,11 @@ from torch import Tensor
 from martensite.attacks.grid import Grid
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.squares import gained, places_in
 from martensite.attacks.survivors import Survivors
+from martensite.models.windows import Known
 from martensite.threat import ThreatModel
+from martensite.threat.ball import Box
 
 Schedule = Callable[[int], float]
 Limits = Mapping[int, float]
@@ -27,56 +31,81 @@ def climb_lp(
 ) -> None:
     """Each query empties one window and puts what it held, and what is left of eps, into another. Arguments: see `climb_linf`."""
     x = search.x
-    shape, size, grid, power = x.shape[1:], x[0].numel(), Grid.of(x), 2.0 if threat.norm == "l2" else 1.0
+    grid, power = Grid.of(x), 2.0 if threat.norm == "l2" else 1.0
     eps = threat.eps * (1.0 - 1e-6)  # leaves room for rounding
     clean = x.flatten(1)
-    point = threat.project(x + eps * _tiles(grid, search, power).to(x).view_as(x), x).flatten(1)
-    delta = point - clean
-    logits = oracle.logits(point.view(-1, *shape))
+    point = threat.project(x + eps * _tiles(grid, search, power).to(x).view_as(x), x)
+    logits = oracle.logits(point)
     value = ascend(loss, search.y, threat.goal)(logits)
-    point, value, clean, delta = search.drop(search.broken(logits), point.view(-1, *shape), value, clean, delta)
-    for query in range(1, queries):
-        if not len(search):
-            return
-        turn = (query - 1) % BLOCK
-        if not turn:
-            sides = [_odd(grid, share(q)) for q in range(query, query + BLOCK)]
-            draws = search.rng.uniform((BLOCK, 5 + grid.channels))
-            tall, wide = torch.tensor(sides, device=x.device).unbind(1)
-            into, out_of = grid.corner(draws[..., :2], tall, wide), grid.corner(draws[..., 2:4], tall, wide)
-            turned, signs = (draws[..., 4] < 0.5).long(), 1.0 - 2.0 * (draws[..., 5:] < 0.5).to(x)
-            windows = {side: (grid.window(*side, x.device), _bumps(*side, power).to(x)) for side in set(sides)}
-        window, bumps = windows[sides[turn]]
-        flat, (m, channels, area) = point.view(-1, size), (len(search), *window.shape)
-        first, second = ((place[:, turn, None, None] + window).flatten(1) for place in (into, out_of))
-        old = delta.gather(1, first), delta.gather(1, second), flat.gather(1, first), flat.gather(1, second)
-        unused = (eps**power - _sum(delta, power)).clamp_min_(0.0) / channels
-        # The second window is emptied first: where the two overlap, its values count once, and the new ones win.
-        delta.scatter_(1, first, 0.0)
-        held = _sum(delta.gather(1, second).view(m, channels, area), power) + _sum(old[0].view(m, channels, area), power)
-        delta.scatter_(1, second, 0.0)
-        bump = bumps[turned[:, turn]][:, None] * signs[:, turn, :, None]
-        bump += (
-            old[0].view(m, channels, area) / _sum(old[0].view(m, channels, area), power).pow(1 / power).clamp_min(TINY)[..., None]
-        )
-        length = ((held + unused[:, None]) / _sum(bump, power).clamp_min(TINY)).pow(1 / power)
-        near, far = clean.gather(1, first), clean.gather(1, second)
-        moved = (near + (bump * length[..., None]).flatten(1)).clamp_(*threat.box)
-        flat.scatter_(1, second, far).scatter_(1, first, moved)
-        logits = oracle.logits(point)
-        reached, broken = ascend(loss, search.y, threat.goal)(logits), search.broken(logits)
-        better = (reached > value) | broken
-        kept, value = better[:, None], torch.where(better, reached, value)
-        delta.scatter_(1, second, torch.where(kept, 0.0, old[1])).scatter_(1, first, torch.where(kept, moved - near, old[0]))
-        flat.scatter_(1, second, torch.where(kept, far, old[3])).scatter_(1, first, torch.where(kept, moved, old[2]))
-        point, value, clean, delta, into, out_of, turned, signs = search.drop(
-            broken, point, value, clean, delta, into, out_of, turned, signs
-        )
-        if query in limits:
-            point, value, clean, delta, into, out_of, turned, signs = search.give_up(
-                value < limits[query] * search.carried, point, value, clean, delta, into, out_of, turned, signs
-            )
+    point, value, clean = search.drop(search.broken(logits), point, value, clean)
+    known, tried = None, None
+    for start in range(1, queries, BLOCK):
+        sides = [_odd(grid, share(query)) for query in range(start, min(start + BLOCK, queries))]
+        draws = search.rng.uniform((BLOCK, 5 + grid.channels))
+        if known is None and sides[0] != tried:
+            known, tried = oracle.known(point, sides[0], windows=2), sides[0]
+        kept = [] if known is None else [_in_known(known, grid, draws, sides), *known.activations]
+        for turn, side in enumerate(sides):
+            if not len(search):
+                return
+            flat, windows = _moved(grid, draws[:, turn], side, power, eps, threat.box, point.flatten(1), clean)
+            trial = flat.view_as(point)
+            if known is None:
+                logits = oracle.logits(trial)
+            else:
+                rows, values = torch.arange(len(trial), device=x.device), flat.gather(1, windows)
+                values = values.view(len(trial), 2, grid.channels, *side)
+                logits = oracle.near(known, rows, kept[0][:, turn], side, values, search.places)
+            reached, broken = ascend(loss, search.y, threat.goal)(logits), search.broken(logits)
+            better = gained(reached, value, logits) | broken
+            point[better], value = trial[better], torch.where(better, reached, value)
+            if known is not None:
+                known.take_back((~better).nonzero().squeeze(1))
+            point, value, clean, draws, *kept = search.drop(broken, point, value, clean, draws, *kept)
+            if start + turn in limits:
+                hopeless = value < limits[start + turn] * search.carried
+                point, value, clean, draws, *kept = search.give_up(hopeless, point, value, clean, draws, *kept)
+            if known is not None:
+                known.activations = kept[1:]
     search.settle(point)
+
+
+def _moved(
+    grid: Grid, draw: Tensor, side: tuple[int, int], power: float, eps: float, box: Box, point: Tensor, clean: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Points (m, size) after one query's move, and where the values of its windows lie: of the emptied one, then of the filled.
+
+    Args:
+        grid: Of the input.
+        draw: (m, 5 + channels) uniform in [0, 1): where the filled and the emptied window lie, how its bump is turned, its signs.
+        side: Height and width of both windows.
+        power: 2 for L2, 1 for L1.
+        eps: Radius of the ball.
+        box: Lowest and highest valid value.
+        point: (m, size) where the search stands.
+        clean: (m, size) clean inputs.
+    """
+    window, (tall, wide) = grid.window(*side, point.device), torch.tensor(side, device=point.device)
+    into, out_of = ((grid.corner(draw[:, k : k + 2], tall, wide)[:, None, None] + window).flatten(1) for k in (0, 2))
+    by_channel, delta = (len(point), *window.shape), point - clean
+    filled = delta.gather(1, into).view(by_channel)
+    # What the windows hold together: where they overlap, values count once.
+    held = _sum(delta.scatter(1, into, 0.0).gather(1, out_of).view(by_channel), power) + _sum(filled, power)
+    unused = (eps**power - _sum(delta, power)).clamp_min_(0.0) / grid.channels
+    bump = _bumps(*side, power).to(point)[(draw[:, 4] < 0.5).long()][:, None] * (1.0 - 2.0 * (draw[:, 5:, None] < 0.5).to(point))
+    bump += filled / _sum(filled, power).pow(1 / power).clamp_min(TINY)[..., None]
+    length = ((held + unused[:, None]) / _sum(bump, power).clamp_min(TINY)).pow(1 / power)
+    moved = (clean.gather(1, into) + (bump * length[..., None]).flatten(1)).clamp_(*box)
+    # The second window is emptied first: where the two overlap, the new values win.
+    trial = point.scatter(1, out_of, clean.gather(1, out_of)).scatter_(1, into, moved)
+    return trial, torch.cat([out_of, into], dim=1)
+
+
+def _in_known(known: Known, grid: Grid, draws: Tensor, sides: list[tuple[int, int]]) -> Tensor:
+    """int64 (m, count, 2, p) where each query's windows, the emptied and the filled, lie in what is kept of the points."""
+    tall, wide = torch.tensor(sides, device=draws.device).unbind(1)
+    pair = [grid.corner(draws[:, : len(sides), k : k + 2], tall, wide) for k in (2, 0)]
+    return torch.stack([places_in(known, grid, place, sides) for place in pair], dim=2)
 
 
 def _sum(values: Tensor, power: float) -> Tensor:
@@ -103,6 +132,7 @@ def _tiles(grid: Grid, search: Survivors, power: float) -> Tensor:
     return flat / _sum(flat, power).pow(1 / power)[:, None]
 
 
+@cache
 def _bumps(tall: int, wide: int, power: float) -> Tensor:
     """(2, tall * wide) eq. 2 and fig. 3: a bump and its negative side by side, of unit norm; the second with its axes swapped."""
     if tall == 1:

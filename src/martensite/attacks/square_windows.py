@@ -9,7 +9,7 @@ from torch import Tensor
 
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.squares import Squares, gained
+from martensite.attacks.squares import Squares, gained, places_in
 from martensite.attacks.survivors import Survivors
 from martensite.models.windows import Known
 from martensite.threat import ThreatModel
@@ -39,9 +39,8 @@ def follow_windows(
         value: (m,) the loss there.
         corners: (m, 2 * size) lower and upper corner of each ball.
     """
-    grid, size, width = squares.grid, point[0].numel(), squares.grid.steps[1]
-    place, upper = squares.place, squares.upper
-    reached = known.places(torch.stack([place // width, place % width], dim=-1), squares.sides)
+    grid, size, place, upper = squares.grid, point[0].numel(), squares.place, squares.upper
+    reached = places_in(known, grid, place, squares.sides)
     for turn, side in enumerate(squares.sides):
         where = place[:, turn, None, None] + grid.window(*side, point.device)
         corner = corners.gather(1, (where + upper[:, turn, :, None] * size).flatten(1))
@@ -49,8 +48,8 @@ def follow_windows(
         rows = (corner != flat.gather(1, where)).any(1).nonzero().squeeze(1)  # the others are there already
         if not len(rows):
             continue
-        values = corner.index_select(0, rows).view(-1, grid.channels, *side)
-        logits = oracle.near(known, rows, reached[:, turn].index_select(0, rows), side, values, search.places[rows])
+        values = corner.index_select(0, rows).view(-1, 1, grid.channels, *side)
+        logits = oracle.near(known, rows, reached[:, turn, None].index_select(0, rows), side, values, search.places[rows])
         risen, broken = ascend(loss, search.y[rows], threat.goal)(logits), search.broken(logits, rows)
         better = gained(risen, value[rows], logits) | broken
         known.take_back((~better).nonzero().squeeze(1))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from martensite.attacks.grid import Grid
 from martensite.attacks.survivors import Survivors
+from martensite.models.windows import Known
 
 UNITS = 4.0  # in the last place of the largest logit
 
@@ -45,6 +46,12 @@ class Squares:
             windows = torch.stack([_padded(window, windows.shape[1]) for window in self._windows[first : last + 1]])[size - first]
         where = self.place.gather(1, turns)[..., None, None] + windows
         return where, self.upper.gather(1, turns[..., None].expand(-1, -1, self.upper.shape[2]))[..., None]
+
+
+def places_in(known: Known, grid: Grid, place: Tensor, sides: list[tuple[int, int]]) -> Tensor:
+    """int64 (m, count, p) where windows lie in what is kept of points; ``place`` (m, count) is how far behind the first ones."""
+    width = grid.steps[1]
+    return known.places(torch.stack([place // width, place % width], dim=-1), sides)
 
 
 def gained(reached: Tensor, value: Tensor, logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Logits of points that differ from known ones in a window, for the price of what the window reaches.
+"""Logits of points that differ from known ones in a window or two, for the price of what these reach.
 
 A convolution's output depends on a few inputs around it; so where a model begins with convolutions and pooling, a small window
 of the input changes small windows of their outputs, and the rest is as it was. The activations of the known points are kept,
@@ -70,26 +70,26 @@ class Known:
 
     @torch.no_grad()
     def logits(self, rows: Tensor, places: Tensor, sides: Sides, values: Tensor) -> Tensor:
-        """Logits (k, K) of some points with a window changed. The change is kept, unless `take_back` follows.
+        """Logits (k, K) of some points with r windows changed. The change is kept, unless `take_back` follows.
 
         Args:
             rows: int64 (k,) which points, each at most once.
-            places: int64 (k, p) where each one's window lies.
+            places: int64 (k, r, p) where each one's windows lie.
             sides: Height and width of the windows.
-            values: (k, C, height, width) what they hold.
+            values: (k, r, C, height, width) what they hold; the same where they overlap.
         """
         self._written = []
-        first = (places + rows[:, None] * self._areas).unbind(1)
+        first = (places + rows[:, None, None] * self._areas).flatten(0, 1).unbind(1)
         if sides not in self._offsets:
             self._offsets[sides] = self._offsets_of(sides)
         offsets = self._offsets[sides]
-        held = self._opening.enter(values).permute(0, 2, 3, 1).flatten(0, 2)
+        held = self._opening.enter(values.flatten(0, 1)).permute(0, 2, 3, 1).flatten(0, 2)
         for number, (layer, kept) in enumerate(zip(self._opening.layers, self.activations, strict=False)):
-            flat = self._write(kept, first[2 * number][:, None] + offsets[2 * number], held)
+            flat = self._write(kept, rows, first[2 * number][:, None] + offsets[2 * number], held)
             around = first[2 * number + 1][:, None] + offsets[2 * number + 1]
             windows = flat.index_select(0, around.flatten()).view(-1, prod(layer.kernel), flat.shape[1])
             held = layer.finish(layer.outputs(windows))
-        self._write(self.activations[-1], first[-1][:, None] + offsets[-1], held)
+        self._write(self.activations[-1], rows, first[-1][:, None] + offsets[-1], held)
         last = self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous()
         return self._opening.rest(last)  # type: ignore[no-any-return]
 
@@ -113,15 +113,15 @@ class Known:
         for point, (top, left) in zip(changed, corner.tolist(), strict=True):
             window = point[:, top : top + sides[0], left : left + sides[1]]
             values.append(window.copy_(sum(self._opening.model.box) - window))
-        ours = self.logits(rows, self.places(corner[:, None], [sides])[:, 0], sides, torch.stack(values))
+        ours = self.logits(rows, self.places(corner[:, None], [sides]), sides, torch.stack(values)[:, None])
         self.take_back(rows)
         theirs = by_parts(self._opening.model, changed.to(self._opening.model.dtype))
         return bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
 
-    def _write(self, kept: Tensor, places: Tensor, values: Tensor) -> Tensor:
-        """Write (k * area, C) values; the activations, position by position."""
+    def _write(self, kept: Tensor, rows: Tensor, places: Tensor, values: Tensor) -> Tensor:
+        """Write values (k * r * area, C) of points rows (k,); the activations, position by position."""
         flat = kept.flatten(0, 2)
-        self._written.append((flat, places, flat.index_select(0, places.flatten())))
+        self._written.append((flat, places.view(len(rows), -1), flat.index_select(0, places.flatten())))
         return flat.index_copy_(0, places.flatten(), values)
 
     def _offsets_of(self, sides: Sides) -> list[Tensor]:
@@ -139,8 +139,8 @@ class Known:
         return (tall[:, None] * width + wide).flatten()
 
 
-def known(model: Model, x: Tensor, sides: Sides) -> Known | None:
-    """Points (m, *d) that are to be asked about with windows of these sides changed; None where whole passes are as good.
+def known(model: Model, x: Tensor, sides: Sides, windows: int = 1) -> Known | None:
+    """Points x (m, *d), to be asked about with so many windows of these sides changed; None where whole passes are as good.
 
     So it is where the model isn't a sequence that begins with convolutions, on a GPU, where the windows reach too much or most of
     the work comes later, and where the activations take too much memory. Whether the model itself says the same, `Known.agrees`
@@ -149,7 +149,7 @@ def known(model: Model, x: Tensor, sides: Sides) -> Known | None:
     found = opening(model, tuple(x.shape[1:])) if x.device.type == "cpu" and len(x) else None
     if found is None or len(x) * found.values * found.model.dtype.itemsize > MOST_BYTES:
         return None
-    cost = OVERHEAD / len(x) + found.others + SLOWER * found.reached_work(sides)
+    cost = OVERHEAD / len(x) + found.others + SLOWER * windows * found.reached_work(sides)
     if cost > WORTH * (found.others + found.work):
         return None
     return Known(found, x)
