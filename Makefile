@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 # An empty file inside .venv for each set of packages there: an install is repeated only when its inputs change.
 PLAIN := $(VENV)/.installed
@@ -32,11 +32,11 @@ help: ## what there is to make
 demo: $(PLAIN) ## the whole pipeline on real data, from training to report
 	$(BIN)/martensite run
 
-test: lint types imports ## lint, types, layers, and the tests with coverage
+test: lint types imports ## lint, types, layers, and the tests
 	$(PYTEST)
 
-test-all: lint types imports ## as test, with the tests that take minutes
-	$(PYTEST) -m "slow or not slow"
+test-all: lint types imports ## as test, with the tests that take minutes, and coverage
+	$(PYTEST) -m "slow or not slow" --cov
 
 lint: $(DEV) ## ruff: rules and format
 	$(BIN)/ruff check
