@@ -1,4 +1,4 @@
-"""The squares that Square for Linf draws: where each lies, and which corner of the ball it takes.
+"""The squares that Square for Linf draws: where each lies, and which corner of the ball it takes; and what its norms share.
 
 Andriushchenko, Croce, Flammarion and Hein 2020, arXiv:1912.00049, algorithm 2.
 """
