@@ -49,7 +49,8 @@ def test_in_double_precision_it_is_the_same_search(monkeypatch, asked, scene, me
     monkeypatch.setattr("martensite.attacks.oracle.known", lambda *given: None)
     whole = attack(method, model, x, y, threat, seed=1)
     assert sum(asked) > 50
-    assert torch.equal(ours.adversarial, whole.adversarial)
+    # In L1 a move may lead back to where it began, but for rounding, which windows don't take for a gain.
+    torch.testing.assert_close(ours.adversarial, whole.adversarial, rtol=0.0, atol=1e-4 if threat.norm == "l1" else 0.0)
     assert torch.equal(ours.success, whole.success)
     assert 0 < int(ours.success.sum()) < len(x)
     assert torch.equal(ours.cost, whole.cost)
@@ -88,3 +89,25 @@ def test_the_callers_autocast_does_not_reach_the_model(asked, scene):
     with torch.autocast("cpu", torch.bfloat16):
         inside = attack(method, model, x, y, ThreatModel(eps=0.03), seed=1)
     assert torch.equal(plain.adversarial, inside.adversarial)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_losses_that_hardly_change_where_the_model_is_sure_are_climbed_all_the_same(monkeypatch, asked, scene, norm):
+    model, x, y = scene
+    sure = Classifier(nn.Sequential(*model.net[:-1], Scaled(model.net[-1])), 4, mean=[0.4, 0.5], std=[0.3, 0.2]).eval()
+    threat, method = ThreatModel(norm=norm, eps={"linf": 0.06, "l2": 1.0}[norm]), Square(queries=300, loss="ce")
+    ours = attack(method, sure, x, y, threat, seed=1)
+    monkeypatch.setattr("martensite.attacks.oracle.known", lambda *given: None)
+    whole = attack(method, sure, x, y, threat, seed=1)
+    assert sum(asked) > 50
+    assert torch.equal(ours.adversarial, whole.adversarial)
+    assert int(ours.success.sum()) > 0
+
+
+class Scaled(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return 100.0 * self.inner(x)

@@ -78,7 +78,7 @@ def test_the_logits_are_the_models(modules, data):
         kept.take_back(refused.nonzero().squeeze(1))
         points[rows[~refused]] = changed[rows[~refused]]
     fresh = Known(opening(model, (2, SIZE, SIZE - 1)), points)
-    for ours, theirs in zip(kept.activations, fresh.activations, strict=True):
+    for ours, theirs in zip(kept.kept, fresh.kept, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
@@ -184,8 +184,26 @@ def test_windows_that_reach_too_much_or_take_too_much_memory_are_left_to_whole_p
     assert known(model, x, (10, 10)) is not None
     assert known(model, x, (18, 18)) is None
     assert known(model, x[:0], (1, 1)) is None
-    monkeypatch.setattr("martensite.models.windows.MOST_BYTES", 3 * 4 * (30 * 30 + 8 * 28 * 28) - 1)
-    assert known(model, x, (1, 1)) is None
+    with monkeypatch.context() as change:
+        change.setattr("martensite.models.windows.MOST_BYTES", 3 * 4 * (30 * 30 + 8 * 28 * 28) - 1)
+        assert known(model, x, (1, 1)) is None
+    monkeypatch.setattr("martensite.models.windows.MOST_READ", 3 * 4 * (5 * 5 * 9) - 1)  # a 3 x 3 window reaches 5 x 5
+    assert known(model, x, (3, 3)) is None
+    assert known(model, x, (2, 2)) is not None
+    assert known(model, x, (2, 2), windows=2) is None
+    monkeypatch.undo()
+    assert known(small().bfloat16(), x.bfloat16(), (1, 1)) is None
+
+
+def test_what_changes_nothing_is_answered_as_before():
+    model, x = small(), torch.rand(4, 1, 28, 28)
+    with torch.no_grad():
+        model.net[0].bias.fill_(-9.0)  # nothing passes the ReLU
+    kept = Known(opening(model, (1, 28, 28)), x)
+    before, rows = kept.answers.clone(), torch.arange(4)
+    logits = kept.logits(rows, kept.places(torch.full((4, 1, 2), 9), [(3, 3)]), (3, 3), torch.rand(4, 1, 1, 3, 3))
+    assert torch.equal(logits, before)
+    assert torch.equal(kept.answers, before)
 
 
 def test_so_is_what_a_question_costs_by_itself(monkeypatch):
@@ -206,5 +224,5 @@ def test_a_model_that_says_something_else_does_not_agree():
     x = torch.rand(3, 1, 28, 28)
     assert not known(model, x, (1, 1)).agrees(x, (1, 1))
     corrupted = known(small(), x, (1, 1))
-    corrupted.activations[0][2, -3, 2] += 1.0  # beside a corner
+    corrupted.kept[0][2, -3, 2] += 1.0  # beside a corner
     assert not corrupted.agrees(x, (1, 1))

@@ -171,7 +171,7 @@ class Oracle:
     def known(self, x: Tensor, sides: tuple[int, int], windows: int = 1) -> Known | None:
         """Points x (m, *d) that were answered about, for `near` to answer what so many windows of these sides change.
 
-        None where whole passes are as good, under constraints, in bfloat16, and where answers are more than the model's own.
+        None where whole passes are as good, under constraints, in half precision, and where answers aren't the model's own.
         """
         if type(self) is not Oracle or self._repair is not None or self.passes.halved:
             return None

@@ -15,7 +15,7 @@ from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
 from martensite.attacks.square_lp import BLOCK, Limits, Schedule
 from martensite.attacks.square_windows import follow_windows
-from martensite.attacks.squares import Squares, gained
+from martensite.attacks.squares import Squares
 from martensite.attacks.survivors import Survivors
 from martensite.threat import ThreatModel
 
@@ -54,6 +54,7 @@ def climb_linf(
             known = None
         elif known is None and squares.sides[0] != tried:
             known, tried = oracle.known(point, squares.sides[0]), squares.sides[0]
+            value = value if known is None else ascend(loss, search.y, threat.goal)(known.answers)
         if known is None:
             point, value, corners = _follow(oracle, search, squares, threat, loss, point, value, corners)
         else:
@@ -93,7 +94,7 @@ def _follow(
             trial = flat[rows].scatter_(1, where[rows, turn], corner[rows, turn]).view(-1, *point.shape[1:])
             logits = oracle.logits(trial, search.places[rows])
             reached, broken = ascend(loss, search.y[rows], threat.goal)(logits), search.broken(logits, rows)
-            better = (gained(reached, value[rows], logits) | broken).nonzero().squeeze(1)
+            better = ((reached > value[rows]) | broken).nonzero().squeeze(1)
             better = better[torch.diff(rows[better], prepend=rows.new_full((1,), -1)) > 0]  # the first of each sample
             who = rows[better]
             point[who], value[who], gone[who], done[who] = trial[better], reached[better], broken[better], turn[better] + 1

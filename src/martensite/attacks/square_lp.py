@@ -13,7 +13,7 @@ from torch import Tensor
 from martensite.attacks.grid import Grid
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.squares import gained, places_in
+from martensite.attacks.squares import places_in
 from martensite.attacks.survivors import Survivors
 from martensite.models.windows import Known
 from martensite.threat import ThreatModel
@@ -44,7 +44,8 @@ def climb_lp(
         draws = search.rng.uniform((BLOCK, 5 + grid.channels))
         if known is None and sides[0] != tried:
             known, tried = oracle.known(point, sides[0], windows=2), sides[0]
-        kept = [] if known is None else [_in_known(known, grid, draws, sides), *known.activations]
+            value = value if known is None else ascend(loss, search.y, threat.goal)(known.answers)
+        kept = [] if known is None else [_in_known(known, grid, draws, sides), *known.kept]
         for turn, side in enumerate(sides):
             if not len(search):
                 return
@@ -57,7 +58,7 @@ def climb_lp(
                 values = values.view(len(trial), 2, grid.channels, *side)
                 logits = oracle.near(known, rows, kept[0][:, turn], side, values, search.places)
             reached, broken = ascend(loss, search.y, threat.goal)(logits), search.broken(logits)
-            better = gained(reached, value, logits) | broken
+            better = (reached > value) | broken
             point[better], value = trial[better], torch.where(better, reached, value)
             if known is not None:
                 known.take_back((~better).nonzero().squeeze(1))
@@ -66,7 +67,7 @@ def climb_lp(
                 hopeless = value < limits[start + turn] * search.carried
                 point, value, clean, draws, *kept = search.give_up(hopeless, point, value, clean, draws, *kept)
             if known is not None:
-                known.activations = kept[1:]
+                known.kept = kept[1:]
     search.settle(point)
 
 
@@ -147,5 +148,5 @@ def _bump(tall: int, wide: int) -> Tensor:
     """(tall, wide) eq. 2: falls with the distance r from the centre like the sum of 1 / (k + 1)**2 over k >= r."""
     row, column = (torch.arange(side) - side // 2 for side in (tall, wide))
     distance = torch.maximum(row.abs()[:, None], column.abs())
-    falling = 1.0 / torch.arange(1, max(tall, wide) // 2 + 2) ** 2
+    falling = 1.0 / torch.arange(1, max(tall, wide) // 2 + 2, dtype=torch.float32) ** 2
     return falling.flip(0).cumsum(0).flip(0)[distance]

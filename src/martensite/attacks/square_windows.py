@@ -9,7 +9,7 @@ from torch import Tensor
 
 from martensite.attacks.losses import ascend
 from martensite.attacks.oracle import Oracle
-from martensite.attacks.squares import Squares, gained, places_in
+from martensite.attacks.squares import Squares, places_in
 from martensite.attacks.survivors import Survivors
 from martensite.models.windows import Known
 from martensite.threat import ThreatModel
@@ -51,14 +51,14 @@ def follow_windows(
         values = corner.index_select(0, rows).view(-1, 1, grid.channels, *side)
         logits = oracle.near(known, rows, reached[:, turn, None].index_select(0, rows), side, values, search.places[rows])
         risen, broken = ascend(loss, search.y[rows], threat.goal)(logits), search.broken(logits, rows)
-        better = gained(risen, value[rows], logits) | broken
+        better = (risen > value[rows]) | broken
         known.take_back((~better).nonzero().squeeze(1))
         who = rows[better]
         value[who] = risen[better]
         point[who] = flat[who].scatter(1, where[who], corner[who]).view(-1, *point.shape[1:])
         if bool(broken.any()):
             gone = torch.zeros(len(point), dtype=torch.bool, device=point.device).index_fill_(0, rows[broken], True)
-            point, value, corners, place, upper, reached, *known.activations = search.drop(
-                gone, point, value, corners, place, upper, reached, *known.activations
+            point, value, corners, place, upper, reached, *known.kept = search.drop(
+                gone, point, value, corners, place, upper, reached, *known.kept
             )
     return point, value, corners

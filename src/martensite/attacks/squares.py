@@ -10,8 +10,6 @@ from martensite.attacks.grid import Grid
 from martensite.attacks.survivors import Survivors
 from martensite.models.windows import Known
 
-UNITS = 4.0  # in the last place of the largest logit
-
 
 class Squares:
     """Squares drawn for each survivor, in the order of its queries.
@@ -52,11 +50,6 @@ def places_in(known: Known, grid: Grid, place: Tensor, sides: list[tuple[int, in
     """int64 (m, count, p) where windows lie in what is kept of points; ``place`` (m, count) is how far behind the first ones."""
     width = grid.steps[1]
     return known.places(torch.stack([place // width, place % width], dim=-1), sides)
-
-
-def gained(reached: Tensor, value: Tensor, logits: Tensor) -> Tensor:
-    """(k,) bool: whether the loss rose from value to reached (k,) by more than sums in another order may, at logits (k, K)."""
-    return reached - value > UNITS * torch.finfo(logits.dtype).eps * logits.abs().amax(1)
 
 
 def _padded(window: Tensor, area: int) -> Tensor:

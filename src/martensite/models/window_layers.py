@@ -121,6 +121,14 @@ class Opening:
             done += layer.work * prod(sides)
         return done
 
+    def read(self, sides: Sides) -> int:
+        """How many values a layer reads for a window with these sides, at most."""
+        most = 0
+        for layer in self.layers:
+            sides = layer.reach(sides)
+            most = max(most, prod(sides) * prod(layer.kernel) * layer.channels[0])
+        return most
+
     @property
     def others(self) -> int:
         """Multiplications of the rest, a point: at most, as its convolutions may have smaller outputs than the layers'."""

@@ -16,12 +16,14 @@ from martensite.models.access import Model
 from martensite.models.passes import by_parts
 from martensite.models.window_layers import Opening, Sides, opening
 
-MOST_BYTES = 2**28  # of kept activations
+MOST_BYTES = 2**28  # of what is kept
+MOST_READ = 2**25  # bytes of windows that are read for one layer at once
 # What a question about windows costs, in multiplications of a whole pass: as measured on five networks, docs/performance.md.
 SLOWER = 1.5  # a multiplication in a window: matrices are smaller, and more memory is moved
 OVERHEAD = 15e6  # each question, about however many points
 WORTH = 0.65  # of a whole pass; what would take more isn't worth the trouble
 AGREE = 1e-4  # of the largest logit: sums are made in another order
+UNITS = 32.0  # in the last place of the largest logit: logits that differ by less are the same, summed in another order
 
 
 class Known:
@@ -32,22 +34,27 @@ class Known:
         x: (m, C, H, W) the points.
 
     Attributes:
-        activations: (m, *) padded input of each layer, and output of the last; to be indexed alike where points leave.
+        kept: (m, *) padded input of each layer, output of the last, and logits; to be indexed alike where points leave.
     """
 
     @torch.no_grad()
     def __init__(self, opening: Opening, x: Tensor) -> None:
         self._opening, now = opening, opening.enter(x)
-        self.activations: list[Tensor] = []
+        self.kept: list[Tensor] = []
         for layer in opening.layers:
             (tall, wide), fill = layer.padding, layer.fill
-            self.activations.append(pad(now, (wide, wide, tall, tall), value=fill).permute(0, 2, 3, 1).contiguous())
+            self.kept.append(pad(now, (wide, wide, tall, tall), value=fill).permute(0, 2, 3, 1).contiguous())
             now = layer.whole(now)
-        self.activations.append(now.permute(0, 2, 3, 1).contiguous())
+        self.kept += [now.permute(0, 2, 3, 1).contiguous(), by_parts(opening.rest, now.clone())]
         self._device, self._offsets = x.device, dict[Sides, list[Tensor]]()
-        areas = torch.tensor([prod(kept.shape[1:3]) for kept in self.activations], device=x.device)
+        areas = torch.tensor([prod(kept.shape[1:3]) for kept in self.kept[:-1]], device=x.device)
         self._areas = areas.repeat_interleave(2)[:-1]
         self._written: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    @property
+    def answers(self) -> Tensor:
+        """(m, K) logits of the points as they are known."""
+        return self.kept[-1]
 
     def places(self, corner: Tensor, sides: Sequence[Sides]) -> Tensor:
         """Where windows lie in the activations of their points, for `logits`.
@@ -65,12 +72,14 @@ class Known:
             found.append(((corner + torch.tensor(layer.padding, device=self._device)) * steps).sum(-1))
             corner, sides = layer.reached(corner, sides), [layer.reach(pair) for pair in sides]
             found.append((corner * torch.tensor(layer.stride, device=self._device) * steps).sum(-1))
-        width = self.activations[-1].shape[2]
+        width = self.kept[-2].shape[2]
         return torch.stack([*found, corner[..., 0] * width + corner[..., 1]], dim=-1)
 
     @torch.no_grad()
     def logits(self, rows: Tensor, places: Tensor, sides: Sides, values: Tensor) -> Tensor:
         """Logits (k, K) of some points with r windows changed. The change is kept, unless `take_back` follows.
+
+        Where it makes no difference but in rounding they are exactly those from before.
 
         Args:
             rows: int64 (k,) which points, each at most once.
@@ -84,18 +93,23 @@ class Known:
             self._offsets[sides] = self._offsets_of(sides)
         offsets = self._offsets[sides]
         held = self._opening.enter(values.flatten(0, 1)).permute(0, 2, 3, 1).flatten(0, 2)
-        for number, (layer, kept) in enumerate(zip(self._opening.layers, self.activations, strict=False)):
+        for number, (layer, kept) in enumerate(zip(self._opening.layers, self.kept, strict=False)):
             flat = self._write(kept, rows, first[2 * number][:, None] + offsets[2 * number], held)
             around = first[2 * number + 1][:, None] + offsets[2 * number + 1]
             windows = flat.index_select(0, around.flatten()).view(-1, prod(layer.kernel), flat.shape[1])
             held = layer.finish(layer.outputs(windows))
-        self._write(self.activations[-1], rows, first[-1][:, None] + offsets[-1], held)
-        last = self.activations[-1].index_select(0, rows).permute(0, 3, 1, 2).contiguous()
-        return self._opening.rest(last)  # type: ignore[no-any-return]
+        self._write(self.kept[-2], rows, first[-1][:, None] + offsets[-1], held)
+        answers = self._opening.rest(self.kept[-2].index_select(0, rows).permute(0, 3, 1, 2).contiguous())
+        before = self.answers.index_select(0, rows)
+        rounding = UNITS * torch.finfo(before.dtype).eps * before.abs().amax(1, keepdim=True)
+        answers = torch.where((answers - before).abs().amax(1, keepdim=True) <= rounding, before, answers)
+        self._written.append((self.answers, rows[:, None], before))
+        self.answers.index_copy_(0, rows, answers)
+        return answers
 
     @torch.no_grad()
     def take_back(self, which: Tensor) -> None:
-        """Undo the change of some of the points that were just asked about, before ``activations`` are indexed.
+        """Undo the change of some of the points that were just asked about, before ``kept`` is indexed.
 
         Args:
             which: int64 (r,) which of the k.
@@ -107,7 +121,8 @@ class Known:
     @torch.no_grad()
     def agrees(self, x: Tensor, sides: Sides) -> bool:
         """Whether the model says the same of its points x (m, C, H, W) with a window changed, at the edges or in the middle."""
-        rows, free = torch.arange(len(x)), torch.tensor(x.shape[2:]) - torch.tensor(sides)
+        rows = torch.arange(len(x), device=x.device)
+        free = torch.tensor(x.shape[2:], device=x.device) - torch.tensor(sides, device=x.device)
         corner = free * torch.stack([rows % 3, rows // 3 % 3], dim=1) // 2  # first, middle and last place on either axis
         changed, values = x.clone(), list[Tensor]()
         for point, (top, left) in zip(changed, corner.tolist(), strict=True):
@@ -132,7 +147,7 @@ class Known:
             sides = layer.reach(sides)
             kernels = self._block(sides, layer.size[1], layer.stride)
             offsets.append((kernels[:, None] + self._block(layer.kernel, layer.size[1])).flatten())
-        return [*offsets, self._block(sides, self.activations[-1].shape[2])]
+        return [*offsets, self._block(sides, self.kept[-2].shape[2])]
 
     def _block(self, sides: Sides, width: int, stride: Sides = (1, 1)) -> Tensor:
         tall, wide = (torch.arange(side, device=self._device) * step for side, step in zip(sides, stride, strict=True))
@@ -142,12 +157,14 @@ class Known:
 def known(model: Model, x: Tensor, sides: Sides, windows: int = 1) -> Known | None:
     """Points x (m, *d), to be asked about with so many windows of these sides changed; None where whole passes are as good.
 
-    So it is where the model isn't a sequence that begins with convolutions, on a GPU, where the windows reach too much or most of
-    the work comes later, and where the activations take too much memory. Whether the model itself says the same, `Known.agrees`
-    tells.
+    So it is where the model isn't a sequence that begins with convolutions, in half precision, on a GPU, where the windows reach
+    too much or most of the work comes later, and where it takes too much memory. Whether the model itself says the same,
+    `Known.agrees` tells.
     """
     found = opening(model, tuple(x.shape[1:])) if x.device.type == "cpu" and len(x) else None
-    if found is None or len(x) * found.values * found.model.dtype.itemsize > MOST_BYTES:
+    if found is None or (size := found.model.dtype.itemsize) < torch.float32.itemsize:
+        return None
+    if len(x) * found.values * size > MOST_BYTES or len(x) * windows * found.read(sides) * size > MOST_READ:
         return None
     cost = OVERHEAD / len(x) + found.others + SLOWER * windows * found.reached_work(sides)
     if cost > WORTH * (found.others + found.work):
