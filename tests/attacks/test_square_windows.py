@@ -6,6 +6,7 @@ from torch import nn
 
 from martensite.attacks import EOT, Budget, Square, attack
 from martensite.attacks.oracle import Oracle
+from martensite.attacks.square_lp import _bumps
 from martensite.models import Classifier
 from martensite.threat import ThreatModel
 
@@ -111,3 +112,21 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         return 100.0 * self.inner(x)
+
+
+def test_an_oracle_whose_answers_are_its_own_knows_no_points(asked, scene):
+    class Other(Oracle):
+        pass
+
+    model, x, _ = scene
+    assert Oracle(model).known(x, (1, 1)) is not None
+    assert Other(model).known(x, (1, 1)) is None
+
+
+def test_bumps_do_not_depend_on_the_default_precision():
+    torch.set_default_dtype(torch.float64)
+    try:
+        inside = _bumps(11, 11, 2.0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert inside.dtype == torch.float32

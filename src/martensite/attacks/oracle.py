@@ -63,12 +63,7 @@ class Oracle:
         self.begin(torch.zeros(0, device=model.device))
 
     def begin(
-        self,
-        x: Tensor,
-        queries: Tensor | None = None,
-        seconds: Tensor | None = None,
-        repair: Repair | None = None,
-        room: int = 0,
+        self, x: Tensor, queries: Tensor | None = None, seconds: Tensor | None = None, repair: Repair | None = None, room: int = 0
     ) -> None:
         """Take up a batch.
 
